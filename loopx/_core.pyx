@@ -1,0 +1,32 @@
+# cython: language_level=3, auto_pickle=False, freethreading_compatible=True
+# cython: nonecheck=True, cdivision=True
+"""The native part of loopx: everything that runs per callback, per packet or per operation.
+
+The include list below is the table of contents, lowest layer first; a file names only what
+stands above it. What must go up goes through a completion's function pointer, a method that a
+subclass overrides, or a Python callable.
+"""
+
+cimport cython
+
+include "imports.pxi"                     # what the files below take from C, CPython and asyncio
+
+include "sched/handles.pxi"               # one scheduled callback
+include "sched/scheduler.pxi"             # call_soon, timers, callbacks from other threads
+include "sched/for_tests.pxi"             # the bare structures, for the state machines in tests
+
+include "io/operation.pxi"                # what the kernel is asked to do; its life
+include "io/engine.pxi"                   # what a loop asks of its engine
+include "io/provided_buffers.pxi"         # receive buffers that the kernel picks
+include "io/ring_engine.pxi"              # the engine on io_uring
+include "io/addresses.pxi"                # socket addresses as asyncio shows them
+include "io/base_loop.pxi"                # the loop as the files below see it: scheduler, engine
+include "io/readiness.pxi"                # add_reader, add_writer, waiting for a descriptor
+include "io/sockets.pxi"                  # sock_recv and sock_sendall
+include "io/wakeup.pxi"                   # the self-pipe that signals write to
+
+include "transports/transport.pxi"        # what all transports share: protocol, state, closing
+include "transports/stream.pxi"           # TCP and Unix streams
+include "transports/acceptor.pxi"         # listening sockets
+
+include "loop.pxi"                        # the turn, running, stopping, closing

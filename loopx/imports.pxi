@@ -1,0 +1,167 @@
+# What the native files take from C, CPython, asyncio and the Python part of loopx.
+# Nothing is defined here but one-line wrappers of C calls that Cython has no word for.
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from libc.errno cimport (EAGAIN, EBUSY, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM,
+                         EPERM, ETIME, errno)
+from libc.stdint cimport uint64_t
+from libc.stdio cimport fprintf, stderr
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memset
+
+from loopx.ring.liburing cimport *
+from loopx.ring.ring cimport *
+from loopx.sched.clock cimport monotonic_seconds
+from loopx.sched.inbox cimport *
+from loopx.sched.ready_queue cimport *
+from loopx.sched.thread cimport current_thread
+from loopx.sched.timers_heap cimport *
+
+cdef extern from "<errno.h>" nogil:
+    enum:
+        ECANCELED
+
+cdef extern from "<unistd.h>" nogil:
+    int posix_close "close"(int fd)
+    ssize_t posix_read "read"(int fd, void *buffer, size_t length)
+    ssize_t posix_write "write"(int fd, const void *buffer, size_t length)
+
+cdef extern from "<sys/eventfd.h>" nogil:
+    int eventfd(unsigned int initial, int flags)
+    enum:
+        EFD_CLOEXEC
+        EFD_NONBLOCK
+
+cdef extern from "<poll.h>" nogil:
+    enum:
+        POLLIN
+        POLLOUT
+        POLLERR
+        POLLHUP
+
+cdef extern from "<sys/stat.h>" nogil:
+    struct stat_result "stat":
+        unsigned int st_mode
+    int posix_fstat "fstat"(int fd, stat_result *status)
+    bint S_ISREG(unsigned int mode)
+    bint S_ISDIR(unsigned int mode)
+
+cdef extern from "<sys/socket.h>" nogil:
+    struct sockaddr:
+        unsigned short sa_family
+    struct sockaddr_storage:
+        unsigned short ss_family
+    ctypedef unsigned int socklen_t
+    enum:
+        AF_INET
+        AF_INET6
+        AF_UNIX
+        MSG_DONTWAIT
+        MSG_NOSIGNAL
+        SHUT_WR
+        SOCK_CLOEXEC
+        SOCK_NONBLOCK
+        SOCK_STREAM
+    ssize_t posix_recv "recv"(int fd, void *buffer, size_t length, int flags)
+    ssize_t posix_send "send"(int fd, const void *buffer, size_t length, int flags)
+    int accept4(int fd, sockaddr *address, socklen_t *length, int flags)
+    int getsockname(int fd, sockaddr *address, socklen_t *length)
+    int getpeername(int fd, sockaddr *address, socklen_t *length)
+    int posix_shutdown "shutdown"(int fd, int how)
+    int setsockopt(int fd, int level, int name, const void *value, socklen_t length)
+
+cdef extern from "<netinet/in.h>" nogil:
+    struct in_addr:
+        unsigned int s_addr
+    struct sockaddr_in:
+        unsigned short sin_port
+        in_addr sin_addr
+    struct in6_addr:
+        pass
+    struct sockaddr_in6:
+        unsigned short sin6_port
+        unsigned int sin6_flowinfo
+        in6_addr sin6_addr
+        unsigned int sin6_scope_id
+    unsigned short ntohs(unsigned short value)
+    unsigned int ntohl(unsigned int value)
+    enum:
+        IPPROTO_TCP
+        INET6_ADDRSTRLEN
+
+cdef extern from "<netinet/tcp.h>" nogil:
+    enum:
+        TCP_NODELAY
+
+cdef extern from "<arpa/inet.h>" nogil:
+    const char *inet_ntop(int family, const void *address, char *text, socklen_t length)
+
+cdef extern from "<sys/un.h>" nogil:
+    struct sockaddr_un:
+        char sun_path[108]
+
+cdef extern from *:
+    """
+    /* Hands a NULL result's exception to Cython. */
+    static inline int raise_current(void) { return -1; }
+
+    static inline PyObject *call_with_tuple(PyObject *callable, PyObject *args) {
+        return PyObject_Vectorcall(callable, &PyTuple_GET_ITEM(args, 0),
+                                   (size_t)PyTuple_GET_SIZE(args), NULL);
+    }
+
+    /* object.name() and object.name(argument), without a bound method in between. */
+    static inline PyObject *call_method_0(PyObject *object, PyObject *name) {
+        return PyObject_VectorcallMethod(name, &object, 1, NULL);
+    }
+
+    static inline PyObject *call_method_1(PyObject *object, PyObject *name, PyObject *argument) {
+        PyObject *args[2] = {object, argument};
+        return PyObject_VectorcallMethod(name, args, 2, NULL);
+    }
+    """
+    int raise_current() except -1
+    PyObject *call_with_tuple(object callable, object args)
+    PyObject *call_method_0(object obj, object name)
+    PyObject *call_method_1(object obj, object name, object argument)
+    int resize_bytes "_PyBytes_Resize"(PyObject **data, Py_ssize_t length) except -1
+
+cdef extern from "transports/transport_base.h":
+    ctypedef class loopx._transport_base.TransportBase [object LoopxTransportBase]:
+        cdef object _extra
+
+import asyncio
+import os
+import socket
+import sys
+import warnings
+import weakref
+from asyncio import BufferedProtocol, InvalidStateError
+from asyncio.events import _get_running_loop, _set_running_loop
+from asyncio.format_helpers import _format_callback_source as format_callback_source
+from asyncio.format_helpers import extract_stack
+from asyncio.log import logger
+from asyncio.trsock import TransportSocket
+from inspect import iscoroutinefunction
+from asyncio import iscoroutine
+
+from loopx.ring.control import RingControl, ensure_available
+
+cdef object Future = asyncio.Future
+cdef object Task = asyncio.Task
+
+cdef enum:
+    WAIT_SECONDS_MAX = 86400          # as asyncio's selector loop: a wait is at most a day
+
+cdef double CLOCK_RESOLUTION_SECONDS = 1e-9
+
+
+cdef int raise_os_error(what) except -1:
+    """Raise the OSError of C's errno; `what` names the call."""
+    raise OSError(errno, f"{what}: {os.strerror(errno)}")

@@ -1,0 +1,77 @@
+# Socket addresses as Python shows them: a tuple for IP, a path for Unix.
+# Kept as the kernel gave them until somebody asks: most connections are never asked.
+
+cdef union SocketAddress:
+    sockaddr any
+    sockaddr_in v4
+    sockaddr_in6 v6
+
+cdef union FullSocketAddress:
+    sockaddr any
+    sockaddr_in v4
+    sockaddr_in6 v6
+    sockaddr_un local
+    sockaddr_storage storage
+
+
+cdef object address_to_python(const void *address, socklen_t length):
+    """As socket.getpeername() returns it; None for a family that is not known here."""
+    cdef const FullSocketAddress *full = <const FullSocketAddress *>address
+    cdef char text[INET6_ADDRSTRLEN]
+    if length < sizeof(unsigned short):
+        return None
+    if full.any.sa_family == AF_INET:
+        inet_ntop(AF_INET, &full.v4.sin_addr, text, sizeof(text))
+        return (text.decode("ascii"), ntohs(full.v4.sin_port))
+    if full.any.sa_family == AF_INET6:
+        inet_ntop(AF_INET6, &full.v6.sin6_addr, text, sizeof(text))
+        host = text.decode("ascii")
+        scope = full.v6.sin6_scope_id
+        if scope:
+            try:
+                host = f"{host}%{socket.if_indextoname(scope)}"
+            except OSError:
+                host = f"{host}%{scope}"
+        return (host, ntohs(full.v6.sin6_port), ntohl(full.v6.sin6_flowinfo), scope)
+    if full.any.sa_family == AF_UNIX:
+        return unix_path(full, length - sizeof(unsigned short))
+    return None
+
+
+cdef object unix_path(const FullSocketAddress *address, Py_ssize_t path_bytes):
+    """'' when unnamed, bytes when abstract, else the path."""
+    cdef const char *path = <const char *>address.local.sun_path
+    cdef Py_ssize_t end = 0
+    if path_bytes <= 0:
+        return ""
+    if path[0] == 0:
+        return PyBytes_FromStringAndSize(path, path_bytes)
+    while end < path_bytes and path[end]:
+        end += 1
+    return os.fsdecode(PyBytes_FromStringAndSize(path, end))
+
+
+cdef object local_address(int fd):
+    """getsockname(2) as Python shows it, or None."""
+    cdef FullSocketAddress address
+    cdef socklen_t length = sizeof(address)
+    if getsockname(fd, &address.any, &length) < 0:
+        return None
+    return address_to_python(&address, length)
+
+
+cdef object remote_address(int fd):
+    """getpeername(2) as Python shows it, or None."""
+    cdef FullSocketAddress address
+    cdef socklen_t length = sizeof(address)
+    if getpeername(fd, &address.any, &length) < 0:
+        return None
+    return address_to_python(&address, length)
+
+
+cdef int address_family(int fd) noexcept:
+    cdef FullSocketAddress address
+    cdef socklen_t length = sizeof(address)
+    if getsockname(fd, &address.any, &length) < 0:
+        return 0
+    return address.any.sa_family

@@ -1,0 +1,83 @@
+# The loop as operations and transports see it: a scheduler with an engine, the transports that
+# have something to send this turn, and which transport owns which descriptor.
+# Only the loop's thread may touch it.
+
+cdef class BaseLoop(Scheduler):
+    """Scheduler plus engine."""
+
+    cdef Engine engine
+    cdef list unsent                 # transports that were written to since the last submission
+    cdef PyObject **owners           # by descriptor: the transport that uses it, borrowed
+    cdef int owners_length
+    cdef dict readers                # descriptor: DescriptorWatch (add_reader)
+    cdef dict writers                # descriptor: DescriptorWatch (add_writer)
+    cdef readonly bint forked        # this is a forked child's copy of its parent's loop
+
+    def __cinit__(self):
+        self.unsent = []
+        self.readers = {}
+        self.writers = {}
+
+    def __dealloc__(self):
+        free(self.owners)
+
+    cdef void wake_up(self) noexcept:
+        if self.engine is not None:
+            self.engine.wake()
+
+    cdef int own_descriptor(self, int fd, object transport) except -1:
+        """Note that a transport uses the descriptor, so that nobody else watches it."""
+        cdef PyObject **owners
+        cdef int length, index
+        if fd >= self.owners_length:
+            length = max(64, 2 * fd)
+            owners = <PyObject **>realloc(self.owners, length * sizeof(PyObject *))
+            if owners == NULL:
+                raise MemoryError
+            for index in range(self.owners_length, length):
+                owners[index] = NULL
+            self.owners = owners
+            self.owners_length = length
+        self.owners[fd] = <PyObject *>transport
+        return 0
+
+    cdef void disown_descriptor(self, int fd, object transport) noexcept:
+        if 0 <= fd < self.owners_length and self.owners[fd] == <PyObject *>transport:
+            self.owners[fd] = NULL
+
+    cdef int check_not_owned(self, int fd) except -1:
+        if 0 <= fd < self.owners_length and self.owners[fd] != NULL:
+            transport = <object>self.owners[fd]
+            raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
+        return 0
+
+    cdef int send_unsent(self) except -1:
+        """Queue one send for each transport written to; all leave with the next submission."""
+        cdef list unsent = self.unsent
+        if unsent:
+            self.unsent = []
+            for transport in unsent:
+                (<SendingTransport>transport).submit_unsent()
+        return 0
+
+
+cdef class SendingTransport(TransportBase):
+    """What send_unsent needs to know of a transport."""
+
+    cdef int submit_unsent(self) except -1:
+        raise NotImplementedError
+
+
+cdef int descriptor_of(file) except -1:
+    """A descriptor, or that of an object with fileno(); ValueError as selectors raise it."""
+    cdef int fd
+    if isinstance(file, int):
+        fd = file
+    else:
+        try:
+            fd = int(file.fileno())
+        except (AttributeError, TypeError, ValueError):
+            raise ValueError(f"Invalid file object: {file!r}") from None
+    if fd < 0:
+        raise ValueError(f"Invalid file descriptor: {fd}")
+    return fd

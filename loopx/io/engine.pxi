@@ -1,0 +1,65 @@
+# What a loop asks of its engine: take operations, wait, hand out completions.
+# Transports and the loop know this class only; the engine on io_uring is io/ring_engine.pxi, and
+# one on readiness can stand beside it. Only the loop's thread may call it, but for `wake`.
+
+cdef class Engine:
+    """Abstract: submit operations, wait for completions, dispatch them."""
+
+    cdef Inbox *inbox                       # the loop's; asked before sleeping
+    cdef bint running                       # between begin() and suspend()
+    cdef unsigned long long system_calls
+    cdef unsigned long long submissions
+    cdef unsigned long long completions
+    cdef Py_ssize_t in_flight               # operations not idle, internal ones left out
+
+    cdef int begin(self) except -1:
+        """The loop starts to run on the calling thread: arm again what was in flight."""
+        raise NotImplementedError
+
+    cdef int suspend(self) except -1:
+        """The loop stops: take back everything in flight, losing nothing."""
+        raise NotImplementedError
+
+    cdef int submit(self, Operation *operation) except -1:
+        """Start an idle operation. The kernel learns of it at the next wait()."""
+        raise NotImplementedError
+
+    cdef int cancel(self, Operation *operation) except -1:
+        """Ask for an early end. The terminal completion still comes, cancelled or not."""
+        raise NotImplementedError
+
+    cdef int wait(self, long long timeout_ns) except -1:
+        """Submit, wait for a completion (negative: for ever; 0: not at all), collect."""
+        raise NotImplementedError
+
+    cdef int dispatch(self) except -1:
+        """Call on_completion for everything collected before this call."""
+        raise NotImplementedError
+
+    cdef int pending_completions(self) noexcept:
+        """Whether dispatch() has something to do."""
+        return 0
+
+    cdef object take_received(self, Operation *operation, int result, unsigned int flags):
+        """The bytes of a receive's completion, with those of the ones right behind it."""
+        raise NotImplementedError
+
+    cdef int drop_received(self, unsigned int flags) except -1:
+        """Give back the buffer of a receive's completion unread."""
+        raise NotImplementedError
+
+    cdef int more_receive_buffers(self) except -1:
+        """A receive found no buffer: provide more of them, up to a bound."""
+        raise NotImplementedError
+
+    cdef void wake(self) noexcept nogil:
+        """End a wait. The only method for other threads."""
+        pass
+
+    cdef int close(self) except -1:
+        """Cancel, wait for the last completion, drop every reference, free the resources."""
+        raise NotImplementedError
+
+    cdef void abandon(self) noexcept:
+        """In a forked child: forget everything without touching what the parent uses."""
+        pass

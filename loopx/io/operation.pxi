@@ -1,0 +1,57 @@
+# An operation: what the kernel is asked to do, and whom to tell. Its owner embeds the struct.
+# Only the loop's thread may touch it. No engine's type appears here.
+#
+# Life of an operation
+#   idle       -> submitted   engine.submit while the loop runs; the kernel holds a reference
+#   idle       -> queued      engine.submit while it does not run; submitted when it does
+#   submitted  -> queued      the loop stops running, and takes back what is in flight
+#   submitted  -> cancelling  engine.cancel; a completion will still come
+#   queued     -> cancelling  engine.cancel; the engine makes up the completion
+#   submitted, cancelling -> idle   at the terminal completion, before on_completion is called
+# While not idle, the owner and what `address` points to must not go away. lend_to_kernel and
+# reclaim are the only two functions that count references for this.
+
+ctypedef int (*CompletionFunction)(Operation *operation, int result,
+                                   unsigned int flags) except -1
+
+cdef enum OperationKind:
+    POLL                 # wait once until `events` hold; result: the events that do
+    POLL_MULTISHOT       # a completion at every change until cancelled
+    RECEIVE_MULTISHOT    # receive into provided buffers until end of file, error or cancel
+    SEND                 # send `length` bytes at `address`; result: how many were sent
+
+cdef enum OperationState:
+    OPERATION_IDLE
+    OPERATION_QUEUED
+    OPERATION_SUBMITTED
+    OPERATION_CANCELLING
+
+cdef struct Operation:
+    CompletionFunction on_completion
+    PyObject *owner          # borrowed while idle, counted while lent
+    void *address
+    unsigned int length      # bytes
+    unsigned int events      # poll(2) events
+    int fd
+    unsigned char kind       # OperationKind; written by the owner while idle
+    unsigned char state      # OperationState; written by the engine
+    unsigned char internal   # the engine's or the loop's own: neither counted nor kept alive
+
+
+cdef inline void operation_init(Operation *operation, object owner,
+                                CompletionFunction on_completion, int fd) noexcept:
+    memset(operation, 0, sizeof(Operation))
+    operation.owner = <PyObject *>owner
+    operation.on_completion = on_completion
+    operation.fd = fd
+
+
+cdef inline void lend_to_kernel(Operation *operation) noexcept:
+    if not operation.internal:
+        Py_INCREF(<object>operation.owner)
+
+
+cdef inline void reclaim(Operation *operation) noexcept:
+    """Give back lend_to_kernel's reference. The owner, and with it the operation, may go."""
+    if not operation.internal:
+        Py_DECREF(<object>operation.owner)

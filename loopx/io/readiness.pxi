@@ -1,0 +1,110 @@
+# Readiness: add_reader and add_writer, and futures that wait for a descriptor once.
+# Level-triggered as epoll is: a watch polls once, schedules its callback, and polls again in the
+# submission after the callback ran. A watch that is removed lets its poll end by itself.
+
+@cython.final
+cdef class DescriptorWatch:
+    """One direction of one descriptor in add_reader or add_writer."""
+
+    cdef Operation operation
+    cdef BaseLoop loop
+    cdef Handle handle              # what to run; None once removed
+
+    cdef int start(self, BaseLoop loop, int fd, unsigned int events, Handle handle) except -1:
+        operation_init(&self.operation, self, on_watch_ready, fd)
+        self.operation.kind = POLL
+        self.operation.events = events
+        self.loop = loop
+        self.handle = handle
+        return loop.engine.submit(&self.operation)
+
+    cdef int stop(self) except -1:
+        self.handle.cancel_now()
+        self.handle = None
+        if self.operation.state != OPERATION_IDLE:
+            self.loop.engine.cancel(&self.operation)
+        return 0
+
+
+cdef int on_watch_ready(Operation *operation, int result, unsigned int flags) except -1:
+    cdef DescriptorWatch watch = <DescriptorWatch>operation.owner
+    if watch.handle is None:
+        return 0
+    # An error of the poll itself is told as readiness: the callback's own call will meet it.
+    watch.loop.push(watch.handle)
+    if result >= 0:
+        watch.loop.engine.submit(operation)
+    return 0
+
+
+cdef int add_watch(BaseLoop loop, dict watches, file, unsigned int events, callback, tuple args) except -1:
+    cdef int fd = descriptor_of(file)
+    cdef Handle handle
+    cdef DescriptorWatch watch
+    cdef stat_result status
+    loop.check_closed()
+    loop.check_not_owned(fd)
+    if posix_fstat(fd, &status) < 0:
+        raise_os_error("add_reader" if events & POLLIN else "add_writer")
+    if S_ISREG(status.st_mode) or S_ISDIR(status.st_mode):
+        raise PermissionError(EPERM, "regular files are always ready and cannot be watched")
+    handle = Handle.__new__(Handle)
+    handle_init(handle, loop, callback, args, None)
+    stop_watch(watches, fd)
+    watch = DescriptorWatch.__new__(DescriptorWatch)
+    watches[fd] = watch
+    watch.start(loop, fd, events, handle)
+    return 0
+
+
+cdef bint stop_watch(dict watches, int fd) except -1:
+    watch = watches.pop(fd, None)
+    if watch is None:
+        return False
+    (<DescriptorWatch>watch).stop()
+    return True
+
+
+@cython.final
+cdef class DescriptorWait:
+    """A future that waits for a descriptor once, and what to do when it is ready."""
+
+    cdef Operation operation
+    cdef BaseLoop loop
+    cdef object future
+    cdef object keep                # what must live as long as the wait: the socket
+    cdef object buffer              # what to send, or to receive into
+    cdef Py_ssize_t receive_bytes   # for a receive that makes its own bytes
+    cdef bint sending
+
+    cdef object start(self, BaseLoop loop, int fd, unsigned int events,
+                      CompletionFunction on_completion):
+        operation_init(&self.operation, self, on_completion, fd)
+        self.operation.kind = POLL
+        self.operation.events = events
+        self.loop = loop
+        self.future = Future(loop=loop)
+        self.future.add_done_callback(self.on_future_done)
+        loop.engine.submit(&self.operation)
+        return self.future
+
+    def on_future_done(self, future):
+        """The future was answered, or cancelled: then the poll ends too, having taken nothing."""
+        if self.operation.state != OPERATION_IDLE and not self.loop.closed:
+            self.loop.engine.cancel(&self.operation)
+
+
+cdef int on_wait_over(Operation *operation, int result, unsigned int flags) except -1:
+    cdef DescriptorWait wait = <DescriptorWait>operation.owner
+    if not wait.future.done():
+        if result < 0:
+            wait.future.set_exception(OSError(-result, os.strerror(-result)))
+        else:
+            wait.future.set_result(None)
+    return 0
+
+
+cdef object wait_for_descriptor(BaseLoop loop, int fd, unsigned int events):
+    cdef DescriptorWait wait = DescriptorWait.__new__(DescriptorWait)
+    loop.check_closed()
+    return wait.start(loop, fd, events, on_wait_over)

@@ -1,0 +1,482 @@
+# The engine on io_uring: one ring, made when something is first submitted or waited for.
+# The ring belongs to the thread that made it (SINGLE_ISSUER); begin() makes a new one when the
+# loop comes up on another thread. suspend() has emptied the old one by then, because the kernel
+# cancels what a thread submitted when that thread ends, and nobody else may enter its ring.
+
+cdef enum:
+    RING_ENTRIES = 256
+    COMPLETION_ENTRIES = 2048
+    OVERFLOW_ROUNDS = 4          # how often one wait() goes back for completions that overflowed
+    COALESCED_BYTES_MAX = 262144
+    CALL_IS_LONG = 8             # submissions from which on the GIL is worth releasing
+
+cdef struct Completion:
+    Operation *operation
+    int result
+    unsigned int flags
+
+
+@cython.final
+cdef class RingEngine(Engine):
+    """Completions by io_uring. See Engine for what each method promises."""
+
+    cdef Ring ring
+    cdef object control                   # ring.control.RingControl; None until needed
+    cdef unsigned long long thread        # that made the ring
+    cdef int wake_fd                      # an eventfd; -1 until the ring is made
+    cdef Operation wake_operation         # watches wake_fd; never read, each write completes it
+    cdef ProvidedBuffers buffers
+    cdef Completion *collected            # copied out of the ring, not yet dispatched
+    cdef size_t collected_head
+    cdef size_t collected_tail
+    cdef size_t collected_capacity
+    cdef Operation **queued               # wait for the loop to run
+    cdef size_t queued_length
+    cdef size_t queued_capacity
+    cdef list parked_owners               # their references while the loop does not run, so that
+    #                                       the garbage collector sees them
+    cdef Py_ssize_t held_by_kernel        # started, terminal completion not yet collected
+    cdef bint suspending
+    cdef bint abandoned                   # this is a forked child's copy
+    cdef bint closed
+
+    def __cinit__(self):
+        self.wake_fd = -1
+        self.parked_owners = []
+        operation_init(&self.wake_operation, self, watch_wakes_again, -1)
+        self.wake_operation.internal = True
+        self.wake_operation.kind = POLL_MULTISHOT
+        self.wake_operation.events = POLLIN
+
+    def __dealloc__(self):
+        self.free_resources()
+
+    cdef void free_resources(self) noexcept:
+        if self.wake_fd >= 0:
+            posix_close(self.wake_fd)
+            self.wake_fd = -1
+        buffers_free(&self.buffers)
+        free(self.collected)
+        free(self.queued)
+        self.collected = NULL
+        self.queued = NULL
+        self.collected_head = self.collected_tail = self.collected_capacity = 0
+        self.queued_length = self.queued_capacity = 0
+
+    # ---- the ring -------------------------------------------------------------------------
+
+    cdef int need_ring(self) except -1:
+        if self.control is not None:
+            return 0
+        if self.abandoned:
+            raise RuntimeError("this event loop belongs to the process that forked this one; "
+                               "make a new loop here")
+        if self.wake_fd < 0:
+            self.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+            if self.wake_fd < 0:
+                raise_os_error("eventfd")
+        control = RingControl(RING_ENTRIES, COMPLETION_ENTRIES)
+        ring_attach(&self.ring, <io_uring *><size_t>control.address, control.enter_fd,
+                    control.enter_flags)
+        self.control = control
+        self.thread = current_thread()
+        self.wake_operation.fd = self.wake_fd
+        self.wake_operation.state = OPERATION_IDLE
+        return self.start(&self.wake_operation)
+
+    cdef int drop_ring(self) except -1:
+        """Everything counted has been taken back: only internal operations are in the ring."""
+        control, self.control = self.control, None
+        self.buffers.ring = NULL
+        self.buffers.recycled = 0
+        if control is not None:
+            control.close()
+        return 0
+
+    cdef int need_buffers(self) except -1:
+        """Register the ring of provided buffers with this ring and hand it every free one."""
+        cdef char held[BUFFERS_MAX]
+        cdef size_t index
+        cdef int buffer_id
+        cdef unsigned int flags
+        if self.buffers.ring != NULL:
+            return 0
+        self.buffers.ring = <io_uring_buf_ring *><size_t>self.control.register_buffer_ring(
+            BUFFERS_MAX, BUFFER_GROUP)
+        io_uring_buf_ring_init(self.buffers.ring)
+        if self.buffers.count == 0:
+            buffers_grow(&self.buffers)
+            return 0
+        memset(held, 0, sizeof(held))
+        for index in range(self.collected_head, self.collected_tail):
+            flags = self.collected[index].flags
+            if flags & IORING_CQE_F_BUFFER:
+                held[flags >> IORING_CQE_BUFFER_SHIFT] = 1
+        for buffer_id in range(self.buffers.count):
+            if not held[buffer_id]:
+                buffer_recycle(&self.buffers, buffer_id)
+        buffers_publish(&self.buffers)
+        return 0
+
+    # ---- submitting -----------------------------------------------------------------------
+
+    cdef io_uring_sqe *next_submission(self) except NULL:
+        cdef io_uring_sqe *sqe = ring_next_submission(&self.ring)
+        cdef int attempt
+        for attempt in range(OVERFLOW_ROUNDS):
+            if sqe != NULL:
+                return sqe
+            self.enter(0, 0)
+            self.collect()
+            sqe = ring_next_submission(&self.ring)
+        if sqe == NULL:
+            raise OSError(EBUSY, "io_uring takes no more submissions; the kernel is short of "
+                                 "memory or completions are not drained")
+        return sqe
+
+    cdef int start(self, Operation *operation) except -1:
+        """Write the submission entry of an operation that is idle or was queued."""
+        cdef io_uring_sqe *sqe
+        self.need_ring()
+        if operation.kind == RECEIVE_MULTISHOT:
+            self.need_buffers()
+        sqe = self.next_submission()
+        sqe.fd = operation.fd
+        sqe.user_data = <uint64_t><size_t>operation
+        if operation.kind == RECEIVE_MULTISHOT:
+            sqe.opcode = IORING_OP_RECV
+            sqe.ioprio = IORING_RECV_MULTISHOT
+            sqe.flags = IOSQE_BUFFER_SELECT
+            sqe.buf_group = BUFFER_GROUP
+        elif operation.kind == SEND:
+            sqe.opcode = IORING_OP_SEND
+            sqe.addr = <uint64_t><size_t>operation.address
+            sqe.len = operation.length
+            sqe.msg_flags = MSG_NOSIGNAL
+        else:
+            sqe.opcode = IORING_OP_POLL_ADD
+            sqe.poll32_events = operation.events       # little endian: no half words to swap
+            if operation.kind == POLL_MULTISHOT:
+                sqe.len = IORING_POLL_ADD_MULTI
+        operation.state = OPERATION_SUBMITTED
+        self.submissions += 1
+        self.held_by_kernel += not operation.internal
+        return 0
+
+    cdef int submit(self, Operation *operation) except -1:
+        if self.closed:
+            raise RuntimeError("Event loop is closed")
+        if self.abandoned:
+            self.need_ring()
+        if self.running and self.thread_is_ours():
+            self.start(operation)
+            lend_to_kernel(operation)
+        else:
+            self.queue(operation)
+            if self.running:
+                self.wake()
+        if not operation.internal:
+            self.in_flight += 1
+        return 0
+
+    cdef inline bint thread_is_ours(self) noexcept:
+        return self.thread == current_thread()
+
+    cdef int queue(self, Operation *operation) except -1:
+        cdef Operation **queued
+        cdef size_t capacity
+        if self.queued_length == self.queued_capacity:
+            capacity = 16 if self.queued_capacity == 0 else self.queued_capacity * 2
+            queued = <Operation **>realloc(self.queued, capacity * sizeof(Operation *))
+            if queued == NULL:
+                raise MemoryError
+            self.queued = queued
+            self.queued_capacity = capacity
+        self.parked_owners.append(<object>operation.owner)
+        self.queued[self.queued_length] = operation
+        self.queued_length += 1
+        operation.state = OPERATION_QUEUED
+        return 0
+
+    cdef int start_queued(self) except -1:
+        """Submit what was queued while the loop did not run, or by another thread."""
+        cdef size_t index
+        cdef Operation *operation
+        owners, self.parked_owners = self.parked_owners, []
+        for index in range(self.queued_length):
+            operation = self.queued[index]
+            lend_to_kernel(operation)
+            if operation.state == OPERATION_CANCELLING:
+                self.held_by_kernel += not operation.internal
+                self.collect_one(operation, -ECANCELED, 0)
+            else:
+                self.start(operation)
+        self.queued_length = 0
+        return 0
+
+    cdef int cancel(self, Operation *operation) except -1:
+        cdef io_uring_sqe *sqe
+        if operation.state == OPERATION_QUEUED:
+            operation.state = OPERATION_CANCELLING
+            if self.running and not self.thread_is_ours():
+                self.wake()
+        elif operation.state == OPERATION_SUBMITTED and self.control is not None:
+            if not self.thread_is_ours():
+                raise RuntimeError("Non-thread-safe operation invoked on an event loop other "
+                                   "than the current one")
+            sqe = self.next_submission()
+            sqe.opcode = IORING_OP_ASYNC_CANCEL
+            sqe.fd = -1
+            sqe.addr = <uint64_t><size_t>operation
+            operation.state = OPERATION_CANCELLING
+            self.submissions += 1
+        return 0
+
+    # ---- waiting --------------------------------------------------------------------------
+
+    cdef int enter(self, unsigned int min_complete, long long timeout_ns) except -1:
+        """One io_uring_enter(2). Returns 1 when a signal ended it, else 0."""
+        cdef int result
+        self.system_calls += 1
+        if min_complete or ring_unsubmitted(&self.ring) >= CALL_IS_LONG:
+            with nogil:
+                result = ring_enter(&self.ring, min_complete, timeout_ns)
+        else:
+            result = ring_enter(&self.ring, min_complete, timeout_ns)
+        if result >= 0 or result == -ETIME or result == -EBUSY or result == -EAGAIN:
+            return 0     # EBUSY, EAGAIN: drain and come back; what was not taken stays queued
+        if result == -EINTR:
+            return 1
+        raise OSError(-result, f"io_uring_enter: {os.strerror(-result)}")
+
+    cdef int wait(self, long long timeout_ns) except -1:
+        cdef int interrupted
+        if self.queued_length:
+            self.start_queued()
+        if self.collected_head != self.collected_tail:
+            timeout_ns = 0
+        else:
+            self.collected_head = self.collected_tail = 0
+        if self.control is None:
+            if timeout_ns == 0:
+                if self.abandoned:
+                    self.need_ring()
+                return 0
+            self.need_ring()
+        if timeout_ns != 0 and (ring_completions_ready(&self.ring)
+                                or not inbox_announce_sleep(self.inbox)):
+            timeout_ns = 0
+        interrupted = 0
+        if timeout_ns != 0:
+            try:
+                interrupted = self.enter(1, timeout_ns)
+            finally:
+                inbox_withdraw_sleep(self.inbox)
+        elif ring_unsubmitted(&self.ring) or ring_has_kernel_work(&self.ring):
+            self.enter(0, 0)
+        self.collect()
+        if interrupted:
+            PyErr_CheckSignals()       # Python's handlers run here, as after any EINTR
+        return 0
+
+    cdef int collect(self) except -1:
+        """Copy completions out of the ring, so that dispatching may submit and even suspend."""
+        cdef unsigned int index, count
+        cdef io_uring_cqe *cqe
+        cdef int attempt
+        for attempt in range(OVERFLOW_ROUNDS):
+            count = ring_completions_ready(&self.ring)
+            for index in range(count):
+                cqe = ring_completion(&self.ring, index)
+                if cqe.user_data:
+                    self.collect_one(<Operation *><size_t>cqe.user_data, cqe.res, cqe.flags)
+            ring_consume(&self.ring, count)
+            if not self.ring.uring.sq.kflags[0] & IORING_SQ_CQ_OVERFLOW:
+                break
+            self.enter(0, 0)
+        return 0
+
+    cdef int collect_one(self, Operation *operation, int result, unsigned int flags) except -1:
+        cdef Completion *collected
+        cdef size_t capacity
+        self.completions += 1
+        if not flags & IORING_CQE_F_MORE:
+            self.held_by_kernel -= not operation.internal
+        if (self.suspending and result == -ECANCELED and not flags & IORING_CQE_F_MORE
+                and operation.state == OPERATION_SUBMITTED):
+            operation.state = OPERATION_IDLE
+            if not operation.internal:
+                self.queue(operation)
+                reclaim(operation)
+            return 0
+        if self.collected_tail == self.collected_capacity:
+            capacity = 256 if self.collected_capacity == 0 else self.collected_capacity * 2
+            collected = <Completion *>realloc(self.collected, capacity * sizeof(Completion))
+            if collected == NULL:
+                raise MemoryError
+            self.collected = collected
+            self.collected_capacity = capacity
+        self.collected[self.collected_tail].operation = operation
+        self.collected[self.collected_tail].result = result
+        self.collected[self.collected_tail].flags = flags
+        self.collected_tail += 1
+        return 0
+
+    cdef void wake(self) noexcept nogil:
+        cdef unsigned long long one = 1
+        if self.wake_fd >= 0:
+            posix_write(self.wake_fd, &one, sizeof(one))
+
+    # ---- dispatching ----------------------------------------------------------------------
+
+    cdef int pending_completions(self) noexcept:
+        return self.collected_head != self.collected_tail
+
+    cdef int dispatch(self) except -1:
+        cdef size_t end = self.collected_tail
+        cdef Completion completion
+        # A callback may raise KeyboardInterrupt: what is left stays collected for the next turn.
+        while self.collected_head < end:
+            completion = self.collected[self.collected_head]
+            self.collected_head += 1
+            if completion.flags & IORING_CQE_F_MORE:
+                completion.operation.on_completion(completion.operation, completion.result,
+                                                   completion.flags)
+            else:
+                self.finish(completion.operation, completion.result, completion.flags)
+        if self.buffers.recycled:
+            buffers_publish(&self.buffers)
+        return 0
+
+    cdef int finish(self, Operation *operation, int result, unsigned int flags) except -1:
+        """The terminal completion: the operation is idle again and may be submitted anew."""
+        cdef PyObject *owner = operation.owner
+        cdef bint internal = operation.internal
+        operation.state = OPERATION_IDLE
+        if internal:
+            return operation.on_completion(operation, result, flags)
+        self.in_flight -= 1
+        try:
+            operation.on_completion(operation, result, flags)
+        finally:
+            Py_DECREF(<object>owner)      # reclaim(), but the operation may be lent again
+        return 0
+
+    cdef object take_received(self, Operation *operation, int result, unsigned int flags):
+        cdef size_t first = self.collected_head
+        cdef size_t last = first
+        cdef Py_ssize_t total = result
+        cdef char *target
+        cdef Completion *completion
+        # TCP's completions of one socket stand side by side: hand them out as one piece.
+        while (last < self.collected_tail and total < COALESCED_BYTES_MAX
+               and flags & IORING_CQE_F_MORE):
+            completion = &self.collected[last]
+            if (completion.operation != operation or completion.result <= 0
+                    or not completion.flags & IORING_CQE_F_MORE):
+                break
+            total += completion.result
+            last += 1
+        data = PyBytes_FromStringAndSize(NULL, total)
+        target = PyBytes_AS_STRING(data)
+        self.copy_received(&target, result, flags)
+        while self.collected_head < last:
+            completion = &self.collected[self.collected_head]
+            self.copy_received(&target, completion.result, completion.flags)
+            self.collected_head += 1
+        return data
+
+    cdef void copy_received(self, char **target, int length, unsigned int flags) noexcept:
+        cdef int buffer_id = flags >> IORING_CQE_BUFFER_SHIFT
+        memcpy(target[0], buffer_address(&self.buffers, buffer_id), length)
+        target[0] += length
+        buffer_recycle(&self.buffers, buffer_id)
+
+    cdef int drop_received(self, unsigned int flags) except -1:
+        if flags & IORING_CQE_F_BUFFER:
+            buffer_recycle(&self.buffers, flags >> IORING_CQE_BUFFER_SHIFT)
+        return 0
+
+    cdef int more_receive_buffers(self) except -1:
+        buffers_publish(&self.buffers)
+        buffers_grow(&self.buffers)
+        return 0
+
+    # ---- the loop's life ------------------------------------------------------------------
+
+    cdef int begin(self) except -1:
+        cdef size_t index
+        if self.control is not None and not self.thread_is_ours():
+            self.drop_ring()
+        self.thread = current_thread()
+        self.running = True
+        for index in range(self.collected_head, self.collected_tail):
+            if not self.collected[index].flags & IORING_CQE_F_MORE:
+                lend_to_kernel(self.collected[index].operation)
+        if self.control is not None and self.wake_operation.state == OPERATION_IDLE:
+            self.start(&self.wake_operation)
+        return self.start_queued()       # releases parked_owners, now that all are lent again
+
+    cdef int suspend(self) except -1:
+        cdef size_t index
+        try:
+            if self.held_by_kernel:
+                self.suspending = True
+                self.take_back_everything()
+            for index in range(self.collected_head, self.collected_tail):
+                if not self.collected[index].flags & IORING_CQE_F_MORE:
+                    self.parked_owners.append(<object>self.collected[index].operation.owner)
+                    reclaim(self.collected[index].operation)
+        finally:
+            self.suspending = False
+            self.running = False
+        return 0
+
+    cdef int take_back_everything(self) except -1:
+        """Cancel all that the kernel holds; each operation ends in `queued` or `collected`."""
+        cdef io_uring_sqe *sqe = self.next_submission()
+        sqe.opcode = IORING_OP_ASYNC_CANCEL
+        sqe.fd = -1
+        sqe.cancel_flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL
+        self.submissions += 1
+        self.enter(0, 0)
+        self.collect()
+        while self.held_by_kernel:
+            self.enter(1, -1)
+            self.collect()
+        return 0
+
+    cdef int close(self) except -1:
+        cdef size_t index
+        if self.closed:
+            return 0
+        self.closed = True
+        for index in range(self.queued_length):
+            self.queued[index].state = OPERATION_IDLE
+        for index in range(self.collected_head, self.collected_tail):
+            if not self.collected[index].flags & IORING_CQE_F_MORE:
+                self.collected[index].operation.state = OPERATION_IDLE
+        self.in_flight = 0
+        self.drop_ring()
+        self.free_resources()
+        self.parked_owners = []          # last: owners may go away, and look at what is left
+        return 0
+
+    cdef void abandon(self) noexcept:
+        self.abandoned = True
+        self.collected_head = self.collected_tail = 0
+        self.queued_length = 0
+        self.held_by_kernel = self.in_flight = 0
+        self.buffers.ring = NULL
+        self.buffers.recycled = 0
+        control, self.control = self.control, None
+        if control is not None:
+            control.abandon()
+
+
+cdef int watch_wakes_again(Operation *operation, int result, unsigned int flags) except -1:
+    """A multishot poll ends by itself when completions overflow: a lost wake-up if left so."""
+    cdef RingEngine engine = <RingEngine>operation.owner
+    if operation.state == OPERATION_IDLE and engine.running:
+        engine.start(operation)
+    return 0

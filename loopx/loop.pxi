@@ -1,0 +1,261 @@
+# The loop's native face: the turn, running and stopping, tasks and futures, and what the Python
+# modules build on. Only the loop's thread may touch it, but for call_soon_threadsafe.
+#
+# A turn: 1. run what was ready when the turn began; 2. hand the turn's sends to the engine,
+# which submits everything and waits in one system call, or makes none when there is nothing to
+# submit and something to run; 3. dispatch the completions; 4. move due timers to ready.
+
+cdef class LoopCore(BaseLoop):
+    """What is native of loopx.Loop. Subclasses add the methods that run per connection."""
+
+    cdef object task_factory
+    cdef SignalPipe signal_pipe
+    cdef unsigned long long turns
+    cdef bint stopping
+    cdef bint wakeup_armed            # _wakeup_begin() was called in this run
+    cdef object __weakref__
+
+    def __init__(self):
+        ensure_available()
+        self.engine = RingEngine()
+        self.engine.inbox = &self.inbox
+        live_loops.add(self)
+
+    # ---- running --------------------------------------------------------------------------
+
+    def _run(self):
+        """Take turns on this thread until stop() (see run_forever)."""
+        self.engine.begin()
+        self.running_thread = current_thread()
+        try:
+            while not self.stopping:
+                self.turn()
+            self.stopping = False
+            self.turn_without_waiting()
+        finally:
+            self.stopping = False
+            self.running_thread = 0
+            if self.wakeup_armed:
+                self.wakeup_armed = False
+                self._wakeup_end()
+            self.engine.suspend()
+
+    cdef int turn(self) except -1:
+        cdef long long timeout_ns
+        self.turns += 1
+        self.run_ready()
+        if self.unsent:
+            self.send_unsent()
+        timeout_ns = 0 if self.stopping else self.timeout_ns()
+        if timeout_ns != 0 and not self.wakeup_armed:
+            self.wakeup_armed = True
+            self._wakeup_begin()
+        self.engine.wait(timeout_ns)
+        if self.engine.pending_completions():
+            self.engine.dispatch()
+        return self.run_due_timers()
+
+    cdef int turn_without_waiting(self) except -1:
+        """What was written in the last turn still leaves, as it does with asyncio."""
+        if self.unsent:
+            self.send_unsent()
+            self.engine.wait(0)
+        return 0
+
+    def _wakeup_begin(self):
+        """Called before the first wait of a run: signals must end it. Overridden."""
+
+    def _wakeup_end(self):
+        """Called after a run in which _wakeup_begin() was called. Overridden."""
+
+    def stop(self):
+        """Return from run_forever at the end of this turn."""
+        self.stopping = True
+
+    def is_running(self):
+        """Whether a thread is in run_forever."""
+        return self.running_thread != 0
+
+    def is_closed(self):
+        """Whether close() was called."""
+        return self.closed
+
+    def close(self):
+        """Free everything; RuntimeError while running. Idempotent."""
+        if self.running_thread:
+            raise RuntimeError("Cannot close a running event loop")
+        if self.closed:
+            return
+        self._on_close()
+        self.closed = True
+        live_loops.discard(self)
+        self.drop_scheduled()
+        stop_all(self.readers)
+        stop_all(self.writers)
+        self.engine.close()
+        pipe, self.signal_pipe = self.signal_pipe, None
+        if pipe is not None:
+            (<SignalPipe>pipe).close()
+
+    def _on_close(self):
+        """Called once by close(), before the engine is gone. Overridden."""
+
+    cdef int abandon(self) except -1:
+        """In a forked child: this loop is the parent's."""
+        self.forked = True
+        self.running_thread = 0
+        self.engine.abandon()
+        return 0
+
+    # ---- checks, debug mode ---------------------------------------------------------------
+
+    def _check_closed(self):
+        self.check_closed()
+
+    def get_debug(self):
+        """Whether debug mode is on."""
+        return self.debug
+
+    def set_debug(self, enabled):
+        """Turn debug mode on or off: slow callbacks, wrong threads, where handles were made."""
+        self.debug = enabled
+
+    @property
+    def _current_handle(self):
+        return self.current_handle
+
+    # ---- tasks and futures ----------------------------------------------------------------
+
+    def create_future(self):
+        """An asyncio.Future of this loop."""
+        return Future(loop=self)
+
+    def create_task(self, coro, *, name=None, context=None, **options):
+        """Schedule a coroutine as an asyncio.Task (or what the task factory makes)."""
+        self.check_closed()
+        if self.task_factory is not None:
+            return self.factory_task(coro, name, context, options)
+        if context is not None:
+            options["context"] = context
+        task = Task(coro, loop=self, name=name, **options)
+        if self.debug and task._source_traceback:
+            del task._source_traceback[-1]
+        return task
+
+    cdef object factory_task(self, coro, name, context, dict options):
+        if context is not None:
+            options["context"] = context
+        if name is not None and TASK_FACTORY_TAKES_NAME:
+            options["name"] = name
+        task = self.task_factory(self, coro, **options)
+        if name is not None and not TASK_FACTORY_TAKES_NAME:
+            set_name = getattr(task, "set_name", None)
+            if set_name is not None:
+                set_name(name)
+        return task
+
+    def set_task_factory(self, factory):
+        """`factory(loop, coro, **kwargs)` makes tasks from now on; None: asyncio.Task."""
+        if factory is not None and not callable(factory):
+            raise TypeError("task factory must be a callable or None")
+        self.task_factory = factory
+
+    def get_task_factory(self):
+        """The task factory, or None."""
+        return self.task_factory
+
+    # ---- what the Python modules build on -------------------------------------------------
+
+    def add_reader(self, fd, callback, *args):
+        """Call `callback(*args)` whenever `fd` can be read."""
+        add_watch(self, self.readers, fd, POLLIN, callback, args)
+
+    def add_writer(self, fd, callback, *args):
+        """Call `callback(*args)` whenever `fd` can be written."""
+        add_watch(self, self.writers, fd, POLLOUT, callback, args)
+
+    def remove_reader(self, fd):
+        """Undo add_reader; True when there was something to undo."""
+        return self.remove_watch(self.readers, fd)
+
+    def remove_writer(self, fd):
+        """Undo add_writer; True when there was something to undo."""
+        return self.remove_watch(self.writers, fd)
+
+    cdef object remove_watch(self, dict watches, file):
+        cdef int fd = descriptor_of(file)
+        self.check_not_owned(fd)
+        if self.closed:
+            return False
+        return bool(stop_watch(watches, fd))
+
+    def _check_not_owned(self, int fd):
+        self.check_not_owned(fd)
+
+    def _make_stream_transport(self, sock, protocol, waiter=None, server=None):
+        cdef StreamTransport transport
+        context = PyContext_CopyCurrent()
+        self.check_closed()
+        if sock.family in (AF_INET, AF_INET6):
+            set_nodelay(sock.fileno())
+        transport = make_stream_transport(self, sock.fileno(), sock, protocol, context, server)
+        transport.peername = remote_address(transport.fd)
+        self.schedule(transport._connected, (waiter,), context)
+        return transport
+
+    def _wait_readable(self, int fd):
+        return wait_for_descriptor(self, fd, POLLIN)
+
+    def _wait_writable(self, int fd):
+        return wait_for_descriptor(self, fd, POLLOUT)
+
+    def _recv_future(self, sock, int fd, Py_ssize_t receive_bytes):
+        return receive_later(self, sock, fd, receive_bytes, None)
+
+    def _recv_into_future(self, sock, int fd, buffer):
+        return receive_later(self, sock, fd, 0, buffer)
+
+    def _send_future(self, sock, int fd, data):
+        return send_later(self, sock, fd, data)
+
+    def _signal_wakeup_fd(self):
+        """The writing end of the self-pipe, for signal.set_wakeup_fd."""
+        cdef SignalPipe pipe
+        if self.signal_pipe is None:
+            self.check_closed()
+            pipe = SignalPipe.__new__(SignalPipe)
+            pipe.start(self)
+            self.signal_pipe = pipe
+        return self.signal_pipe.writer.fileno()
+
+    def stats(self):
+        """Counts since the loop was made: a dict, see docs."""
+        return {
+            "turns": self.turns,
+            "callbacks": self.callbacks,
+            "submissions": self.engine.submissions,
+            "system_calls": self.engine.system_calls,
+            "completions": self.engine.completions,
+            "operations_in_flight": self.engine.in_flight,
+            "ready": ready_queue_length(&self.ready),
+            "timers": self.timers.length,
+        }
+
+
+cdef int stop_all(dict watches) except -1:
+    for fd in list(watches):
+        stop_watch(watches, fd)
+    return 0
+
+
+cdef bint TASK_FACTORY_TAKES_NAME = sys.version_info >= (3, 13, 3)
+cdef object live_loops = weakref.WeakSet()
+
+
+def abandon_loops_after_fork():
+    """In a forked child: no loop of the parent may touch the parent's rings."""
+    for loop in list(live_loops):
+        (<LoopCore>loop).abandon()
+
+
+os.register_at_fork(after_in_child=abandon_loops_after_fork)

@@ -1,0 +1,84 @@
+# The bare structures as Python objects, so that hypothesis can drive them against heapq and
+# deque. Nothing in loopx uses these classes.
+
+cdef class ReadyQueueForTests:
+    """sched/ready_queue.pxd with Python objects in it; `capacity` is a power of two."""
+
+    cdef ReadyQueue queue
+
+    def __cinit__(self, size_t capacity=4):
+        if capacity == 0 or capacity & (capacity - 1):
+            raise ValueError(f"capacity must be a power of two, got {capacity}")
+        if ready_queue_init(&self.queue, capacity) < 0:
+            raise MemoryError
+
+    def __dealloc__(self):
+        while ready_queue_length(&self.queue):
+            Py_DECREF(<object>ready_queue_pop(&self.queue))
+        ready_queue_free(&self.queue)
+
+    def __len__(self):
+        return ready_queue_length(&self.queue)
+
+    def push(self, item):
+        if ready_queue_push(&self.queue, <void *>item) < 0:
+            raise MemoryError
+        Py_INCREF(item)
+
+    def pop(self):
+        cdef void *item = ready_queue_pop(&self.queue)
+        if item == NULL:
+            raise IndexError("pop from an empty queue")
+        value = <object>item
+        Py_DECREF(value)
+        return value
+
+
+cdef class TimersHeapForTests:
+    """sched/timers_heap.pxd with integer keys."""
+
+    cdef TimersHeap heap
+    cdef dict timers          # key: its Timer, as an address
+
+    def __cinit__(self):
+        self.timers = {}
+
+    def __dealloc__(self):
+        for address in self.timers.values():
+            free(<void *><size_t>address)
+        timers_heap_free(&self.heap)
+
+    def __len__(self):
+        return self.heap.length
+
+    def push(self, double when, long key):
+        cdef Timer *timer
+        if key in self.timers:
+            raise ValueError(f"key {key} is in use")
+        timer = <Timer *>malloc(sizeof(Timer))
+        if timer == NULL:
+            raise MemoryError
+        timer.when = when
+        timer.place = -1
+        timer.owner = <void *>key
+        timers_heap_add(&self.heap, timer)
+        self.timers[key] = <size_t>timer
+
+    def cancel(self, long key):
+        cdef Timer *timer = <Timer *><size_t>self.timers.pop(key)
+        timers_heap_remove(&self.heap, timer)
+        free(timer)
+
+    def peek(self):
+        cdef Timer *timer = timers_heap_first(&self.heap)
+        return None if timer == NULL else timer.when
+
+    def pop_due(self, double now):
+        cdef Timer *timer = timers_heap_first(&self.heap)
+        cdef list keys = []
+        while timer != NULL and timer.when <= now:
+            timers_heap_remove(&self.heap, timer)
+            keys.append(<long>timer.owner)
+            free(<void *><size_t>self.timers.pop(<long>timer.owner))
+            timer = timers_heap_first(&self.heap)
+        return keys

@@ -1,0 +1,191 @@
+# Handles: one scheduled callback each, with asyncio.Handle's interface.
+# A handle belongs to the loop that made it; only call_soon_threadsafe makes one on another
+# thread. A handle holds no lock and knows nothing of queues, but for its timer's place.
+
+@cython.freelist(250)
+cdef class Handle:
+    """What call_soon returns (asyncio.Handle). Made by the loop only."""
+
+    cdef readonly object _callback
+    cdef readonly object _args               # a tuple; None once cancelled
+    cdef readonly object _context            # contextvars.Context
+    cdef readonly Scheduler _loop
+    cdef InboxNode inbox_node                # used between call_soon_threadsafe and draining
+    cdef readonly bint _cancelled
+    cdef object debug_info                   # DebugInfo in debug mode, else None
+    cdef object __weakref__
+
+    def __init__(self, callback, args, loop, context=None):
+        handle_init(self, <Scheduler?>loop, callback, tuple(args), context)
+
+    @property
+    def _source_traceback(self):
+        return None if self.debug_info is None else self.debug_info.source_traceback
+
+    def cancel(self):
+        """Make sure that the callback is not called any more. Idempotent."""
+        self.cancel_now()
+
+    cdef int cancel_now(self) except -1:
+        if self._cancelled:
+            return 0
+        self._cancelled = True
+        if self._loop.debug and self.debug_info is not None:
+            self.debug_info.repr = repr(self)      # while callback and arguments are known
+        self._callback = None
+        self._args = None
+        return 0
+
+    def cancelled(self):
+        """True after cancel()."""
+        return self._cancelled
+
+    def get_context(self):
+        """The contextvars.Context that the callback runs in."""
+        return self._context
+
+    def _run(self):
+        self.run()
+
+    cdef int run(self) except -1:
+        """Call the callback in its context; what it raises goes to the exception handler."""
+        cdef PyObject *result = NULL
+        cdef object callback = self._callback
+        cdef object args = self._args
+        cdef object context = self._context
+        if callback is None:
+            return 0
+        try:
+            PyContext_Enter(context)
+            result = call_with_tuple(callback, args)
+            PyContext_Exit(context)
+            if result == NULL:
+                raise_current()
+            Py_DECREF(<object>result)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            describe_failed_callback(self, callback, args, error)
+        return 0
+
+    def _repr_info(self):
+        return describe_handle(self)
+
+    def __repr__(self):
+        if self.debug_info is not None and self.debug_info.repr is not None:
+            return self.debug_info.repr
+        return "<{}>".format(" ".join(self._repr_info()))
+
+
+cdef inline int handle_init(Handle self, Scheduler loop, object callback, object args,
+                            object context) except -1:
+    self._loop = loop
+    self._callback = callback
+    self._args = args
+    self._context = PyContext_CopyCurrent() if context is None else context
+    self.inbox_node.owner = <PyObject *>self
+    if loop.debug:
+        self.debug_info = DebugInfo()
+    return 0
+
+
+cdef class TimerHandle(Handle):
+    """What call_later and call_at return (asyncio.TimerHandle): ordered by time."""
+
+    cdef Timer timer
+
+    def __cinit__(self):
+        self.timer.place = -1
+        self.timer.owner = <void *>self
+
+    def __init__(self, when, callback, args, loop, context=None):
+        self.timer.when = when
+        handle_init(self, <Scheduler?>loop, callback, tuple(args), context)
+
+    @property
+    def _when(self):
+        return self.timer.when
+
+    @property
+    def _scheduled(self):
+        return self.timer.place >= 0
+
+    cdef int cancel_now(self) except -1:
+        if self._cancelled:
+            return 0
+        Handle.cancel_now(self)
+        if self.timer.place >= 0:
+            timers_heap_remove(&self._loop.timers, &self.timer)
+            Py_DECREF(self)             # the heap's reference
+        return 0
+
+    def when(self):
+        """The time at which the callback is due: seconds of loop.time(), a float."""
+        return self.timer.when
+
+    def __hash__(self):
+        return hash(self.timer.when)
+
+    def __lt__(self, other):
+        if isinstance(other, TimerHandle):
+            return self.timer.when < (<TimerHandle>other).timer.when
+        return NotImplemented
+
+    def __le__(self, other):
+        if isinstance(other, TimerHandle):
+            return self.timer.when < (<TimerHandle>other).timer.when or self.__eq__(other)
+        return NotImplemented
+
+    def __gt__(self, other):
+        if isinstance(other, TimerHandle):
+            return self.timer.when > (<TimerHandle>other).timer.when
+        return NotImplemented
+
+    def __ge__(self, other):
+        if isinstance(other, TimerHandle):
+            return self.timer.when > (<TimerHandle>other).timer.when or self.__eq__(other)
+        return NotImplemented
+
+    def __eq__(self, other):
+        cdef TimerHandle that
+        if not isinstance(other, TimerHandle):
+            return NotImplemented
+        that = <TimerHandle>other
+        return (self.timer.when == that.timer.when and self._callback == that._callback
+                and self._args == that._args and self._cancelled == that._cancelled)
+
+
+cdef class DebugInfo:
+    """What debug mode remembers of a handle."""
+
+    cdef object source_traceback      # where it was scheduled: traceback.StackSummary
+    cdef object repr                  # kept by cancel(), which forgets the callback
+
+    def __cinit__(self):
+        self.source_traceback = extract_stack(sys._getframe())
+
+
+def describe_handle(handle):
+    """The parts of a handle's repr, as asyncio's."""
+    parts = [type(handle).__name__]
+    if handle._cancelled:
+        parts.append("cancelled")
+    if isinstance(handle, TimerHandle):
+        parts.append(f"when={handle._when}")
+    if handle._callback is not None:
+        parts.append(format_callback_source(handle._callback, handle._args))
+    if handle._source_traceback:
+        frame = handle._source_traceback[-1]
+        parts.append(f"created at {frame[0]}:{frame[1]}")
+    return parts
+
+
+cdef describe_failed_callback(Handle handle, callback, args, error):
+    context = {
+        "message": f"Exception in callback {format_callback_source(callback, args)}",
+        "exception": error,
+        "handle": handle,
+    }
+    if handle._source_traceback:
+        context["source_traceback"] = handle._source_traceback
+    handle._loop.call_exception_handler(context)

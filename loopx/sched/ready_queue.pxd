@@ -1,0 +1,68 @@
+# The ready queue: a growing circular array of pointers, first in, first out.
+# Only the loop's thread may touch it. Holds pointers; whoever pushes owns what they mean.
+# Invariant: tail - head is the length, and never more than capacity (a power of two).
+
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+
+cdef struct ReadyQueue:
+    void **slots
+    size_t capacity
+    size_t head      # next to pop; runs freely, masked on use
+    size_t tail      # next to fill
+
+
+cdef inline int ready_queue_init(ReadyQueue *queue, size_t capacity) noexcept nogil:
+    """Return -1 when memory is short. `capacity` is a power of two."""
+    queue.slots = <void **>malloc(capacity * sizeof(void *))
+    queue.capacity = capacity
+    queue.head = queue.tail = 0
+    return 0 if queue.slots != NULL else -1
+
+
+cdef inline void ready_queue_free(ReadyQueue *queue) noexcept nogil:
+    free(queue.slots)
+    queue.slots = NULL
+    queue.capacity = queue.head = queue.tail = 0
+
+
+cdef inline size_t ready_queue_length(ReadyQueue *queue) noexcept nogil:
+    return queue.tail - queue.head
+
+
+cdef inline int ready_queue_grow(ReadyQueue *queue) noexcept nogil:
+    cdef size_t capacity = queue.capacity * 2
+    cdef size_t first = queue.head & (queue.capacity - 1)
+    cdef size_t until_end = queue.capacity - first
+    cdef void **slots = <void **>malloc(capacity * sizeof(void *))
+    if slots == NULL:
+        return -1
+    # Full: the oldest entries run from `first` to the array's end and go on at its start.
+    memcpy(slots, queue.slots + first, until_end * sizeof(void *))
+    memcpy(slots + until_end, queue.slots, first * sizeof(void *))
+    free(queue.slots)
+    queue.slots = slots
+    queue.tail = queue.capacity
+    queue.head = 0
+    queue.capacity = capacity
+    return 0
+
+
+cdef inline int ready_queue_push(ReadyQueue *queue, void *item) noexcept nogil:
+    """Return -1 when memory is short; the queue is then unchanged."""
+    if queue.tail - queue.head == queue.capacity and ready_queue_grow(queue) < 0:
+        return -1
+    queue.slots[queue.tail & (queue.capacity - 1)] = item
+    queue.tail += 1
+    return 0
+
+
+cdef inline void *ready_queue_pop(ReadyQueue *queue) noexcept nogil:
+    """The oldest item, or NULL when the queue is empty."""
+    cdef void *item
+    if queue.head == queue.tail:
+        return NULL
+    item = queue.slots[queue.head & (queue.capacity - 1)]
+    queue.head += 1
+    return item

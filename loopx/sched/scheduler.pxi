@@ -1,0 +1,231 @@
+# The scheduler: what is ready, what is due later, and what other threads sent.
+# Its loop's thread alone may touch it, but for call_soon_threadsafe. It knows no I/O: LoopCore
+# derives from it and adds the engine. Each pointer in the queue, the heap and the inbox is a
+# Handle with one reference counted for that place.
+
+cdef class Scheduler:
+    """call_soon, call_later, call_at, call_soon_threadsafe and time, as in asyncio."""
+
+    cdef ReadyQueue ready
+    cdef TimersHeap timers
+    cdef Inbox inbox
+    cdef unsigned long long running_thread    # current_thread() while the loop runs, else 0
+    cdef unsigned long long callbacks         # run so far
+    cdef bint debug
+    cdef bint closed
+    cdef public double slow_callback_duration   # seconds: what debug mode reports as slow
+    cdef object current_handle                # in debug mode, while it runs
+
+    def __cinit__(self):
+        if ready_queue_init(&self.ready, 64) < 0:
+            raise MemoryError
+        self.slow_callback_duration = 0.1
+
+    def __dealloc__(self):
+        self.drop_scheduled()
+        ready_queue_free(&self.ready)
+        timers_heap_free(&self.timers)
+
+    cdef void drop_scheduled(self) noexcept:
+        """Release every handle that waits, as closing a loop does."""
+        cdef void *item
+        cdef Timer *timer
+        self.take_inbox()
+        while True:
+            item = ready_queue_pop(&self.ready)
+            if item == NULL:
+                break
+            Py_DECREF(<object>item)
+        while True:
+            timer = timers_heap_first(&self.timers)
+            if timer == NULL:
+                break
+            timers_heap_remove(&self.timers, timer)
+            Py_DECREF(<object>timer.owner)
+
+    # ---- scheduling -----------------------------------------------------------------------
+
+    cdef int check_closed(self) except -1:
+        if self.closed:
+            raise RuntimeError("Event loop is closed")
+        return 0
+
+    cdef int check_thread(self) except -1:
+        """In debug mode: asyncio's complaint about a call from a thread not the loop's."""
+        if self.running_thread and self.running_thread != current_thread():
+            raise RuntimeError("Non-thread-safe operation invoked on an event loop other "
+                               "than the current one")
+        return 0
+
+    cdef int push(self, Handle handle) except -1:
+        if not inbox_empty(&self.inbox):
+            self.take_inbox()           # came first
+        if ready_queue_push(&self.ready, <void *>handle) < 0:
+            raise MemoryError
+        Py_INCREF(handle)
+        return 0
+
+    cdef Handle schedule(self, callback, tuple args, context):
+        """call_soon for callers in here: no checks."""
+        cdef Handle handle = Handle.__new__(Handle)
+        handle_init(handle, self, callback, args, context)
+        self.push(handle)
+        return handle
+
+    def call_soon(self, callback, *args, context=None):
+        """Call `callback(*args)` in the next turn; returns a Handle."""
+        cdef Handle handle
+        if self.closed or self.debug:
+            self.check_call(callback, "call_soon")
+        handle = Handle.__new__(Handle)
+        handle_init(handle, self, callback, args, context)
+        self.push(handle)
+        return handle
+
+    cdef int check_call(self, callback, method) except -1:
+        self.check_closed()
+        if self.debug:
+            if method != "call_soon_threadsafe":
+                self.check_thread()
+            check_callback(callback, method)
+        return 0
+
+    def call_soon_threadsafe(self, callback, *args, context=None):
+        """call_soon from any thread: wakes the loop when it waits."""
+        cdef Handle handle
+        if self.closed or self.debug:
+            self.check_call(callback, "call_soon_threadsafe")
+        handle = Handle.__new__(Handle)
+        handle_init(handle, self, callback, args, context)
+        if self.running_thread == current_thread():
+            self.push(handle)
+            return handle
+        Py_INCREF(handle)
+        if inbox_push(&self.inbox, &handle.inbox_node):
+            self.wake_up()
+        return handle
+
+    cdef void wake_up(self) noexcept:
+        pass
+
+    def call_later(self, delay, callback, *args, context=None):
+        """Call `callback(*args)` after `delay` seconds; returns a TimerHandle."""
+        if delay is None:
+            raise TypeError("delay must not be None")
+        return self.add_timer(monotonic_seconds() + <double>delay, callback, args, context,
+                              "call_later")
+
+    def call_at(self, when, callback, *args, context=None):
+        """Call `callback(*args)` at `when`, in seconds of time(); returns a TimerHandle."""
+        if when is None:
+            raise TypeError("when cannot be None")
+        return self.add_timer(when, callback, args, context, "call_at")
+
+    cdef TimerHandle add_timer(self, double when, callback, args, context, method):
+        cdef TimerHandle handle
+        if self.closed or self.debug:
+            self.check_call(callback, method)
+        handle = TimerHandle.__new__(TimerHandle)
+        handle_init(handle, self, callback, args, context)
+        handle.timer.when = when
+        if timers_heap_add(&self.timers, &handle.timer) < 0:
+            raise MemoryError
+        Py_INCREF(handle)
+        return handle
+
+    def time(self):
+        """Seconds of CLOCK_MONOTONIC, as a float (time.monotonic())."""
+        return monotonic_seconds()
+
+    # ---- running --------------------------------------------------------------------------
+
+    cdef void take_inbox(self) noexcept:
+        """Move what other threads sent to the ready queue, in the order in which it came."""
+        cdef InboxNode *node = inbox_drain(&self.inbox)
+        while node != NULL:
+            # Short of memory there is nothing better than to lose the callback aloud.
+            if ready_queue_push(&self.ready, node.owner) < 0:
+                fprintf(stderr, "loopx: out of memory: a callback is lost\n")
+            node = node.next
+
+    cdef int run_ready(self) except -1:
+        """Run what is ready now; what that adds waits for the next turn."""
+        cdef size_t count
+        cdef Handle handle
+        cdef void *item
+        if not inbox_empty(&self.inbox):
+            self.take_inbox()
+        count = ready_queue_length(&self.ready)
+        while count:
+            count -= 1
+            item = ready_queue_pop(&self.ready)
+            if item == NULL:
+                break                         # the loop was closed by a callback
+            handle = <Handle>item
+            Py_DECREF(handle)                 # the queue's reference; `handle` holds its own
+            if handle._cancelled:
+                continue
+            self.callbacks += 1
+            if self.debug:
+                self.run_watched(handle)
+            else:
+                handle.run()
+        return 0
+
+    cdef int run_watched(self, Handle handle) except -1:
+        """Debug mode: name the callbacks that hold up the loop."""
+        cdef double started = monotonic_seconds()
+        cdef double seconds
+        self.current_handle = handle
+        try:
+            handle.run()
+        finally:
+            self.current_handle = None
+        seconds = monotonic_seconds() - started
+        if seconds >= self.slow_callback_duration:
+            logger.warning("Executing %s took %.3f seconds", format_handle(handle), seconds)
+        return 0
+
+    cdef int run_due_timers(self) except -1:
+        """Move the timers that are due to the ready queue, earliest first."""
+        cdef Timer *timer = timers_heap_first(&self.timers)
+        cdef double now
+        if timer == NULL:
+            return 0
+        now = monotonic_seconds() + CLOCK_RESOLUTION_SECONDS
+        while timer != NULL and timer.when < now:
+            if ready_queue_push(&self.ready, timer.owner) < 0:
+                raise MemoryError
+            timers_heap_remove(&self.timers, timer)     # the heap's reference moves along
+            timer = timers_heap_first(&self.timers)
+        return 0
+
+    cdef long long timeout_ns(self) noexcept:
+        """How long the loop may wait: 0 not at all, -1 for ever."""
+        cdef Timer *timer
+        cdef double seconds
+        if ready_queue_length(&self.ready) or not inbox_empty(&self.inbox):
+            return 0
+        timer = timers_heap_first(&self.timers)
+        if timer == NULL:
+            return -1
+        seconds = timer.when - monotonic_seconds()
+        if seconds <= 0:
+            return 0
+        if not seconds <= WAIT_SECONDS_MAX:      # also when it is not a number
+            seconds = WAIT_SECONDS_MAX
+        return <long long>(seconds * 1e9) + 1
+
+
+def check_callback(callback, method):
+    """Debug mode's complaint about what cannot be called back (asyncio's wording)."""
+    if iscoroutine(callback) or iscoroutinefunction(callback):
+        raise TypeError(f"coroutines cannot be used with {method}()")
+    if not callable(callback):
+        raise TypeError(f"a callable object was expected by {method}(), got {callback!r}")
+
+
+def format_handle(handle):
+    """A handle in debug mode's report: a task's step is shown as the task."""
+    owner = getattr(handle._callback, "__self__", None)
+    return repr(owner) if isinstance(owner, Task) else str(handle)
