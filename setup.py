@@ -35,7 +35,7 @@ def sanitizers() -> str:
 def shared_flags() -> list[str]:
     """Flags that the compiler and the linker must agree on."""
     flags = [f"-fsanitize={sanitizers()}"] if sanitizers() else []
-    return flags + (["-flto"] if os.environ.get("LOOPX_LTO") == "1" else [])
+    return flags + (["-flto=auto"] if os.environ.get("LOOPX_LTO") == "1" else [])
 
 
 def extension(name: str, source: str, **options: Any) -> Extension:
@@ -79,7 +79,7 @@ class BuildExtensions(build_ext):
         return list(translated.sources)
 
 
-parts = sorted(str(path) for suffix in ("pxi", "pxd") for path in Path("loopx").rglob(f"*.{suffix}"))
+parts = [str(path) for path in sorted(Path("loopx").rglob("*.px[id]"))]
 
 setup(
     cmdclass={"build_ext": BuildExtensions},

@@ -39,7 +39,7 @@ int io_uring_ring_dontfork(struct io_uring *);
 int io_uring_register_buf_ring(struct io_uring *, struct io_uring_buf_reg *, unsigned);
 int io_uring_unregister_buf_ring(struct io_uring *, int);
 int io_uring_register_iowq_max_workers(struct io_uring *, unsigned int *);
-struct io_uring_probe *io_uring_get_probe(void);
+struct io_uring_probe *io_uring_get_probe_ring(struct io_uring *);
 void io_uring_free_probe(struct io_uring_probe *);
 int io_uring_opcode_supported(const struct io_uring_probe *, int);
 
@@ -72,7 +72,7 @@ SOURCE = r"""
 static const char *const LOOPX_LIBURING_VERSION = LOOPX_LIBURING_RELEASE;
 static const size_t LOOPX_BUF_BYTES = sizeof(struct io_uring_buf);
 
-/* io_uring_setup(2) without the mappings: the cheapest 'is it allowed?'. A descriptor, or -errno. */
+/* io_uring_setup(2) without the mappings, the cheapest 'is it allowed?'. A descriptor or -errno. */
 static int loopx_setup(unsigned entries, struct io_uring_params *params)
 {
     int fd = (int) syscall(__NR_io_uring_setup, entries, params);

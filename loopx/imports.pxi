@@ -6,9 +6,9 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.object cimport PyObject
+from cpython.object cimport PyObject, PyTypeObject, inquiry, traverseproc, visitproc
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
-from libc.errno cimport (EAGAIN, EBUSY, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM,
+from libc.errno cimport (EAGAIN, EBADF, EBUSY, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM,
                          EPERM, ETIME, errno)
 from libc.stdint cimport uint64_t
 from libc.stdio cimport fprintf, stderr
@@ -64,6 +64,7 @@ cdef extern from "<sys/socket.h>" nogil:
         AF_UNIX
         MSG_DONTWAIT
         MSG_NOSIGNAL
+        MSG_WAITALL
         SHUT_WR
         SOCK_CLOEXEC
         SOCK_NONBLOCK
@@ -134,7 +135,7 @@ cdef extern from *:
 
 cdef extern from "transports/transport_base.h":
     ctypedef class loopx._transport_base.TransportBase [object LoopxTransportBase]:
-        cdef object _extra
+        pass
 
 import asyncio
 import os
@@ -143,12 +144,12 @@ import sys
 import warnings
 import weakref
 from asyncio import BufferedProtocol, InvalidStateError
-from asyncio.events import _get_running_loop, _set_running_loop
-from asyncio.format_helpers import _format_callback_source as format_callback_source
+from asyncio.constants import _SendfileMode as SendfileMode
+from asyncio.format_helpers import _format_callback_source
 from asyncio.format_helpers import extract_stack
 from asyncio.log import logger
 from asyncio.trsock import TransportSocket
-from inspect import iscoroutinefunction
+from inspect import iscoroutinefunction, signature
 from asyncio import iscoroutine
 
 from loopx.ring.control import RingControl, ensure_available

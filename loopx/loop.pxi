@@ -1,9 +1,10 @@
 # The loop's native face: the turn, running and stopping, tasks and futures, and what the Python
 # modules build on. Only the loop's thread may touch it, but for call_soon_threadsafe.
 #
-# A turn: 1. run what was ready when the turn began; 2. hand the turn's sends to the engine,
-# which submits everything and waits in one system call, or makes none when there is nothing to
-# submit and something to run; 3. dispatch the completions; 4. move due timers to ready.
+# A turn: 1. hand the last turn's sends to the engine, which submits everything and waits in one
+# system call, or makes none when there is nothing to submit and something to run; 2. run what was
+# ready when the turn began; 3. dispatch the completions; 4. run the timers that were due. What
+# any of these schedules waits for the next turn. This is asyncio's order.
 
 cdef class LoopCore(BaseLoop):
     """What is native of loopx.Loop. Subclasses add the methods that run per connection."""
@@ -15,11 +16,16 @@ cdef class LoopCore(BaseLoop):
     cdef bint wakeup_armed            # _wakeup_begin() was called in this run
     cdef object __weakref__
 
+    def __cinit__(self):
+        self.closed = True                # until __init__ is through
+
     def __init__(self):
         ensure_available()
         self.engine = RingEngine()
         self.engine.inbox = &self.inbox
+        self.debug = debug_mode_by_default()
         live_loops.add(self)
+        self.closed = False
 
     # ---- running --------------------------------------------------------------------------
 
@@ -28,12 +34,13 @@ cdef class LoopCore(BaseLoop):
         self.engine.begin()
         self.running_thread = current_thread()
         try:
+            self.turn()
             while not self.stopping:
                 self.turn()
-            self.stopping = False
-            self.turn_without_waiting()
         finally:
             self.stopping = False
+            if not self.forked:
+                self.submit_last_writes()
             self.running_thread = 0
             if self.wakeup_armed:
                 self.wakeup_armed = False
@@ -43,19 +50,23 @@ cdef class LoopCore(BaseLoop):
     cdef int turn(self) except -1:
         cdef long long timeout_ns
         self.turns += 1
-        self.run_ready()
         if self.unsent:
             self.send_unsent()
         timeout_ns = 0 if self.stopping else self.timeout_ns()
         if timeout_ns != 0 and not self.wakeup_armed:
             self.wakeup_armed = True
             self._wakeup_begin()
+            timeout_ns = self.timeout_ns()       # a signal's handler may have run meanwhile
         self.engine.wait(timeout_ns)
+        self.take_due_timers()
+        self.run_ready()
         if self.engine.pending_completions():
             self.engine.dispatch()
-        return self.run_due_timers()
+        if ready_queue_length(&self.due):
+            self.run_due()
+        return 0
 
-    cdef int turn_without_waiting(self) except -1:
+    cdef int submit_last_writes(self) except -1:
         """What was written in the last turn still leaves, as it does with asyncio."""
         if self.unsent:
             self.send_unsent()
@@ -137,10 +148,7 @@ cdef class LoopCore(BaseLoop):
             return self.factory_task(coro, name, context, options)
         if context is not None:
             options["context"] = context
-        task = Task(coro, loop=self, name=name, **options)
-        if self.debug and task._source_traceback:
-            del task._source_traceback[-1]
-        return task
+        return Task(coro, loop=self, name=name, **options)
 
     cdef object factory_task(self, coro, name, context, dict options):
         if context is not None:
@@ -236,16 +244,72 @@ cdef class LoopCore(BaseLoop):
             "submissions": self.engine.submissions,
             "system_calls": self.engine.system_calls,
             "completions": self.engine.completions,
-            "operations_in_flight": self.engine.in_flight,
+            # Those of users: the loop's own watch of its self-pipe is not one.
+            "operations_in_flight": self.engine.in_flight - (self.signal_pipe is not None
+                                                             and self.engine.in_flight > 0),
             "ready": ready_queue_length(&self.ready),
             "timers": self.timers.length,
         }
+
+
+# The collector's own types: what they return is no exception.
+ctypedef int (*Visit)(PyObject *item, void *argument) noexcept
+ctypedef int (*Traverse)(PyObject *self, Visit visit, void *argument) noexcept
+ctypedef int (*Clear)(PyObject *self) noexcept
+
+
+cdef int traverse_loop(PyObject *self, Visit visit, void *argument) noexcept:
+    """tp_traverse of LoopCore: also what stands in the C structures, or a loop that nobody
+    closed would never be collected, because handles refer to their loop."""
+    cdef LoopCore loop = <LoopCore>self
+    cdef size_t index
+    cdef ssize_t place
+    cdef InboxNode *node = loop.inbox.newest
+    cdef int result = generated_traverse(self, visit, argument)
+    if result:
+        return result
+    for index in range(loop.ready.head, loop.ready.tail):
+        result = visit(<PyObject *>loop.ready.slots[index & (loop.ready.capacity - 1)], argument)
+        if result:
+            return result
+    for index in range(loop.due.head, loop.due.tail):
+        result = visit(<PyObject *>loop.due.slots[index & (loop.due.capacity - 1)], argument)
+        if result:
+            return result
+    for place in range(loop.timers.length):
+        result = visit(<PyObject *>loop.timers.timers[place].owner, argument)
+        if result:
+            return result
+    while node != NULL:
+        result = visit(<PyObject *>node.owner, argument)
+        if result:
+            return result
+        node = node.next
+    return 0
+
+
+cdef int clear_loop(PyObject *self) noexcept:
+    (<LoopCore>self).drop_scheduled()
+    return generated_clear(self)
+
+
+cdef Traverse generated_traverse = <Traverse>(<PyTypeObject *>LoopCore).tp_traverse
+cdef Clear generated_clear = <Clear>(<PyTypeObject *>LoopCore).tp_clear
+(<PyTypeObject *>LoopCore).tp_traverse = <traverseproc>traverse_loop
+(<PyTypeObject *>LoopCore).tp_clear = <inquiry>clear_loop
 
 
 cdef int stop_all(dict watches) except -1:
     for fd in list(watches):
         stop_watch(watches, fd)
     return 0
+
+
+cdef bint debug_mode_by_default() except -1:
+    """-X dev, or PYTHONASYNCIODEBUG in an environment that is not ignored."""
+    if sys.flags.dev_mode:
+        return True
+    return not sys.flags.ignore_environment and bool(os.environ.get("PYTHONASYNCIODEBUG"))
 
 
 cdef bint TASK_FACTORY_TAKES_NAME = sys.version_info >= (3, 13, 3)

@@ -21,7 +21,12 @@ cdef class Engine:
         raise NotImplementedError
 
     cdef int submit(self, Operation *operation) except -1:
-        """Start an idle operation. The kernel learns of it at the next wait()."""
+        """Start an idle operation. The kernel learns of it at the next wait().
+
+        A quiet send that takes everything ends no wait: its completion is dispatched after
+        the wait that submitted it, whenever that ends. It does not wait for room: its result is
+        then what was sent, or -EAGAIN. For senders who need not hear of success at once.
+        """
         raise NotImplementedError
 
     cdef int cancel(self, Operation *operation) except -1:

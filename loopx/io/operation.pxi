@@ -19,6 +19,7 @@ cdef enum OperationKind:
     POLL_MULTISHOT       # a completion at every change until cancelled
     RECEIVE_MULTISHOT    # receive into provided buffers until end of file, error or cancel
     SEND                 # send `length` bytes at `address`; result: how many were sent
+    SEND_QUIETLY         # the same, at submission or not at all; see Engine.submit
 
 cdef enum OperationState:
     OPERATION_IDLE

@@ -1,6 +1,6 @@
 # Readiness: add_reader and add_writer, and futures that wait for a descriptor once.
-# Level-triggered as epoll is: a watch polls once, schedules its callback, and polls again in the
-# submission after the callback ran. A watch that is removed lets its poll end by itself.
+# Level-triggered as epoll is: a watch polls once, runs its callback, and polls again. A watch
+# that is removed cancels its poll, which may still complete and is then ignored.
 
 @cython.final
 cdef class DescriptorWatch:
@@ -31,13 +31,16 @@ cdef int on_watch_ready(Operation *operation, int result, unsigned int flags) ex
     if watch.handle is None:
         return 0
     # An error of the poll itself is told as readiness: the callback's own call will meet it.
-    watch.loop.push(watch.handle)
-    if result >= 0:
-        watch.loop.engine.submit(operation)
+    try:
+        watch.loop.run_handle(watch.handle)
+    finally:
+        if watch.handle is not None and result >= 0 and not watch.loop.closed:
+            watch.loop.engine.submit(operation)
     return 0
 
 
-cdef int add_watch(BaseLoop loop, dict watches, file, unsigned int events, callback, tuple args) except -1:
+cdef int add_watch(BaseLoop loop, dict watches, file, unsigned int events, callback,
+                   tuple args) except -1:
     cdef int fd = descriptor_of(file)
     cdef Handle handle
     cdef DescriptorWatch watch

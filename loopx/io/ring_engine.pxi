@@ -6,6 +6,7 @@
 cdef enum:
     RING_ENTRIES = 256
     COMPLETION_ENTRIES = 2048
+    BUSY_TURNS_MAX = 1           # turns with something to run that may go by without a look
     OVERFLOW_ROUNDS = 4          # how often one wait() goes back for completions that overflowed
     COALESCED_BYTES_MAX = 262144
     CALL_IS_LONG = 8             # submissions from which on the GIL is worth releasing
@@ -30,12 +31,17 @@ cdef class RingEngine(Engine):
     cdef size_t collected_head
     cdef size_t collected_tail
     cdef size_t collected_capacity
+    cdef Operation **quiet                # quiet sends since the last submission
+    cdef size_t quiet_length
+    cdef size_t quiet_capacity
     cdef Operation **queued               # wait for the loop to run
     cdef size_t queued_length
     cdef size_t queued_capacity
     cdef list parked_owners               # their references while the loop does not run, so that
     #                                       the garbage collector sees them
     cdef Py_ssize_t held_by_kernel        # started, terminal completion not yet collected
+    cdef list foreign_cancels             # (owner, address) of what other threads cancelled
+    cdef int busy_turns                   # since the last look at the kernel's flags
     cdef bint suspending
     cdef bint abandoned                   # this is a forked child's copy
     cdef bint closed
@@ -58,6 +64,9 @@ cdef class RingEngine(Engine):
         buffers_free(&self.buffers)
         free(self.collected)
         free(self.queued)
+        free(self.quiet)
+        self.quiet = NULL
+        self.quiet_length = self.quiet_capacity = 0
         self.collected = NULL
         self.queued = NULL
         self.collected_head = self.collected_tail = self.collected_capacity = 0
@@ -148,11 +157,19 @@ cdef class RingEngine(Engine):
             sqe.ioprio = IORING_RECV_MULTISHOT
             sqe.flags = IOSQE_BUFFER_SELECT
             sqe.buf_group = BUFFER_GROUP
-        elif operation.kind == SEND:
+        elif operation.kind == SEND or operation.kind == SEND_QUIETLY:
             sqe.opcode = IORING_OP_SEND
             sqe.addr = <uint64_t><size_t>operation.address
             sqe.len = operation.length
             sqe.msg_flags = MSG_NOSIGNAL
+            if operation.kind == SEND_QUIETLY:
+                # With DONTWAIT it is over when io_uring_enter returns, one way or the other;
+                # with WAITALL a short send counts as a failure, which is not skipped.
+                sqe.msg_flags = MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL
+                sqe.flags = IOSQE_CQE_SKIP_SUCCESS
+                self.quiet = grown(self.quiet, self.quiet_length, &self.quiet_capacity)
+                self.quiet[self.quiet_length] = operation
+                self.quiet_length += 1
         else:
             sqe.opcode = IORING_OP_POLL_ADD
             sqe.poll32_events = operation.events       # little endian: no half words to swap
@@ -183,15 +200,7 @@ cdef class RingEngine(Engine):
         return self.thread == current_thread()
 
     cdef int queue(self, Operation *operation) except -1:
-        cdef Operation **queued
-        cdef size_t capacity
-        if self.queued_length == self.queued_capacity:
-            capacity = 16 if self.queued_capacity == 0 else self.queued_capacity * 2
-            queued = <Operation **>realloc(self.queued, capacity * sizeof(Operation *))
-            if queued == NULL:
-                raise MemoryError
-            self.queued = queued
-            self.queued_capacity = capacity
+        self.queued = grown(self.queued, self.queued_length, &self.queued_capacity)
         self.parked_owners.append(<object>operation.owner)
         self.queued[self.queued_length] = operation
         self.queued_length += 1
@@ -222,14 +231,28 @@ cdef class RingEngine(Engine):
                 self.wake()
         elif operation.state == OPERATION_SUBMITTED and self.control is not None:
             if not self.thread_is_ours():
-                raise RuntimeError("Non-thread-safe operation invoked on an event loop other "
-                                   "than the current one")
+                return self.cancel_from_elsewhere(operation)
             sqe = self.next_submission()
             sqe.opcode = IORING_OP_ASYNC_CANCEL
+            sqe.flags = IOSQE_CQE_SKIP_SUCCESS
             sqe.fd = -1
             sqe.addr = <uint64_t><size_t>operation
             operation.state = OPERATION_CANCELLING
             self.submissions += 1
+        return 0
+
+    cdef int cancel_from_elsewhere(self, Operation *operation) except -1:
+        """A caller's mistake (another thread closed a transport), put right by the loop."""
+        if self.foreign_cancels is None:
+            self.foreign_cancels = []
+        self.foreign_cancels.append((<object>operation.owner, <size_t>operation))
+        self.wake()
+        return 0
+
+    cdef int cancel_for_others(self) except -1:
+        cancels, self.foreign_cancels = self.foreign_cancels, None
+        for _owner, address in cancels:
+            self.cancel(<Operation *><size_t>address)
         return 0
 
     # ---- waiting --------------------------------------------------------------------------
@@ -253,6 +276,8 @@ cdef class RingEngine(Engine):
         cdef int interrupted
         if self.queued_length:
             self.start_queued()
+        if self.foreign_cancels is not None:
+            self.cancel_for_others()
         if self.collected_head != self.collected_tail:
             timeout_ns = 0
         else:
@@ -267,6 +292,11 @@ cdef class RingEngine(Engine):
                                 or not inbox_announce_sleep(self.inbox)):
             timeout_ns = 0
         interrupted = 0
+        if (timeout_ns == 0 and ring_unsubmitted(&self.ring) == 0
+                and self.busy_turns < BUSY_TURNS_MAX):
+            self.busy_turns += 1
+            return 0
+        self.busy_turns = 0
         if timeout_ns != 0:
             try:
                 interrupted = self.enter(1, timeout_ns)
@@ -294,6 +324,23 @@ cdef class RingEngine(Engine):
             if not self.ring.uring.sq.kflags[0] & IORING_SQ_CQ_OVERFLOW:
                 break
             self.enter(0, 0)
+        if self.quiet_length:
+            self.settle_quiet_sends()
+        return 0
+
+    cdef int settle_quiet_sends(self) except -1:
+        """What was submitted and left no completion took everything."""
+        cdef size_t index, count
+        cdef Operation *operation
+        if (ring_unsubmitted(&self.ring)
+                or self.ring.uring.sq.kflags[0] & IORING_SQ_CQ_OVERFLOW):
+            return 0       # some may not have run, or their failure not have been told, yet
+        count = self.quiet_length
+        self.quiet_length = 0
+        for index in range(count):
+            operation = self.quiet[index]
+            if operation.kind == SEND_QUIETLY:
+                self.collect_one(operation, operation.length, 0)
         return 0
 
     cdef int collect_one(self, Operation *operation, int result, unsigned int flags) except -1:
@@ -302,6 +349,8 @@ cdef class RingEngine(Engine):
         self.completions += 1
         if not flags & IORING_CQE_F_MORE:
             self.held_by_kernel -= not operation.internal
+            if operation.kind == SEND_QUIETLY:
+                operation.kind = SEND           # heard of: not to be settled again
         if (self.suspending and result == -ECANCELED and not flags & IORING_CQE_F_MORE
                 and operation.state == OPERATION_SUBMITTED):
             operation.state = OPERATION_IDLE
@@ -472,6 +521,18 @@ cdef class RingEngine(Engine):
         control, self.control = self.control, None
         if control is not None:
             control.abandon()
+
+
+cdef Operation **grown(Operation **operations, size_t length, size_t *capacity) except NULL:
+    """The array with room for one more."""
+    cdef size_t wanted = 16 if capacity[0] == 0 else capacity[0] * 2
+    if operations != NULL and length < capacity[0]:
+        return operations
+    operations = <Operation **>realloc(operations, wanted * sizeof(Operation *))
+    if operations == NULL:
+        raise MemoryError
+    capacity[0] = wanted
+    return operations
 
 
 cdef int watch_wakes_again(Operation *operation, int result, unsigned int flags) except -1:

@@ -8,6 +8,7 @@ Numbers are Linux's ABI (<linux/io_uring.h>), so that headers older than the ker
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,13 @@ from typing import NamedTuple
 
 from loopx._liburing import ffi, lib
 from loopx.errors import EngineUnavailable
-from loopx.ring.control import ENTER_REGISTERED_RING, ENTRIES_MIN, RingControl, ensure_available
+from loopx.ring.control import (
+    ENTER_NO_IOWAIT,
+    ENTER_REGISTERED_RING,
+    ENTRIES_MIN,
+    RingControl,
+    ensure_available,
+)
 from loopx.ring.limits import Limits, read_limits
 
 PLANNED = "planned: "
@@ -189,7 +196,7 @@ def _ring_facts(ring: RingControl) -> RingFacts:
     return RingFacts(
         setup_flags=tuple(name for bit, name in names.items() if ring.setup_flags & bit),
         registered_descriptor=bool(ring.enter_flags & ENTER_REGISTERED_RING),
-        no_iowait=bool(ring.enter_flags & ~ENTER_REGISTERED_RING),
+        no_iowait=bool(ring.enter_flags & ENTER_NO_IOWAIT),
     )
 
 
@@ -207,7 +214,7 @@ def _missing_rows(cause: str) -> Iterator[Feature]:
 
 
 def _probe_rows(ring: RingControl, limits: Limits) -> Iterator[Feature]:
-    supported = _supported_opcodes()
+    supported = _supported_opcodes(ring)
     for kind, row in _all_rows():
         if kind == "opcode":
             code = 0 if row.number in supported else -1
@@ -231,9 +238,9 @@ def _why_missing(row: Row, code: int, limits: Limits) -> str:
     return f"not in this kernel ({limits.kernel_release}), though Linux {row.since_kernel} has it"
 
 
-def _supported_opcodes() -> frozenset[int]:
-    """By IORING_REGISTER_PROBE (Linux 5.6), on a ring of liburing's making."""
-    probe = lib.io_uring_get_probe()
+def _supported_opcodes(ring: RingControl) -> frozenset[int]:
+    """By IORING_REGISTER_PROBE (Linux 5.6)."""
+    probe = lib.io_uring_get_probe_ring(ffi.cast("struct io_uring *", ring.address))
     if probe == ffi.NULL:
         return frozenset()
     try:
@@ -256,7 +263,8 @@ def _try_setup(flags: int) -> int:
 
 def _try_registration(ring: RingControl, row: Row) -> int:
     if row is REGISTERED_RING:
-        return 0 if ring.enter_flags & ENTER_REGISTERED_RING else -1
+        # RingControl has tried; what is left is a thread whose 16 slots are all taken.
+        return 0 if ring.enter_flags & ENTER_REGISTERED_RING else errno.EBUSY
     try:
         if row is BUFFER_RINGS:
             ring.register_buffer_ring(ENTRIES_MIN, 0)

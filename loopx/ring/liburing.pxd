@@ -84,3 +84,4 @@ cdef extern from "liburing.h" nogil:
         IORING_ASYNC_CANCEL_ALL
         IORING_ASYNC_CANCEL_ANY
         IOSQE_BUFFER_SELECT
+        IOSQE_CQE_SKIP_SUCCESS

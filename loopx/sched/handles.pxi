@@ -2,6 +2,16 @@
 # A handle belongs to the loop that made it; only call_soon_threadsafe makes one on another
 # thread. A handle holds no lock and knows nothing of queues, but for its timer's place.
 
+cdef class DebugInfo:
+    """What debug mode remembers of a handle."""
+
+    cdef object source_traceback      # where it was scheduled: traceback.StackSummary
+    cdef object repr                  # kept by cancel(), which forgets the callback
+
+    def __init__(self):
+        self.source_traceback = extract_stack(sys._getframe())
+
+
 @cython.freelist(250)
 cdef class Handle:
     """What call_soon returns (asyncio.Handle). Made by the loop only."""
@@ -12,7 +22,7 @@ cdef class Handle:
     cdef readonly Scheduler _loop
     cdef InboxNode inbox_node                # used between call_soon_threadsafe and draining
     cdef readonly bint _cancelled
-    cdef object debug_info                   # DebugInfo in debug mode, else None
+    cdef DebugInfo debug_info                # in debug mode, else None
     cdef object __weakref__
 
     def __init__(self, callback, args, loop, context=None):
@@ -155,16 +165,6 @@ cdef class TimerHandle(Handle):
                 and self._args == that._args and self._cancelled == that._cancelled)
 
 
-cdef class DebugInfo:
-    """What debug mode remembers of a handle."""
-
-    cdef object source_traceback      # where it was scheduled: traceback.StackSummary
-    cdef object repr                  # kept by cancel(), which forgets the callback
-
-    def __cinit__(self):
-        self.source_traceback = extract_stack(sys._getframe())
-
-
 def describe_handle(handle):
     """The parts of a handle's repr, as asyncio's."""
     parts = [type(handle).__name__]
@@ -173,16 +173,26 @@ def describe_handle(handle):
     if isinstance(handle, TimerHandle):
         parts.append(f"when={handle._when}")
     if handle._callback is not None:
-        parts.append(format_callback_source(handle._callback, handle._args))
+        parts.append(format_callback_source(handle._loop, handle._callback, handle._args))
     if handle._source_traceback:
         frame = handle._source_traceback[-1]
         parts.append(f"created at {frame[0]}:{frame[1]}")
     return parts
 
 
+cdef bint FORMAT_HIDES_ARGUMENTS = "debug" in signature(_format_callback_source).parameters
+
+
+cdef format_callback_source(Scheduler loop, callback, args):
+    """A callback as asyncio shows it; from 3.13 on with its arguments in debug mode only."""
+    if FORMAT_HIDES_ARGUMENTS:
+        return _format_callback_source(callback, args, debug=loop.debug)
+    return _format_callback_source(callback, args)
+
+
 cdef describe_failed_callback(Handle handle, callback, args, error):
     context = {
-        "message": f"Exception in callback {format_callback_source(callback, args)}",
+        "message": f"Exception in callback {format_callback_source(handle._loop, callback, args)}",
         "exception": error,
         "handle": handle,
     }

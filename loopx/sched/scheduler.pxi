@@ -8,6 +8,7 @@ cdef class Scheduler:
 
     cdef ReadyQueue ready
     cdef TimersHeap timers
+    cdef ReadyQueue due                       # timers that this turn will run
     cdef Inbox inbox
     cdef unsigned long long running_thread    # current_thread() while the loop runs, else 0
     cdef unsigned long long callbacks         # run so far
@@ -17,25 +18,22 @@ cdef class Scheduler:
     cdef object current_handle                # in debug mode, while it runs
 
     def __cinit__(self):
-        if ready_queue_init(&self.ready, 64) < 0:
+        if ready_queue_init(&self.ready, 64) < 0 or ready_queue_init(&self.due, 16) < 0:
             raise MemoryError
         self.slow_callback_duration = 0.1
 
     def __dealloc__(self):
         self.drop_scheduled()
         ready_queue_free(&self.ready)
+        ready_queue_free(&self.due)
         timers_heap_free(&self.timers)
 
     cdef void drop_scheduled(self) noexcept:
         """Release every handle that waits, as closing a loop does."""
-        cdef void *item
         cdef Timer *timer
         self.take_inbox()
-        while True:
-            item = ready_queue_pop(&self.ready)
-            if item == NULL:
-                break
-            Py_DECREF(<object>item)
+        drop_handles(&self.ready)
+        drop_handles(&self.due)
         while True:
             timer = timers_heap_first(&self.timers)
             if timer == NULL:
@@ -150,27 +148,35 @@ cdef class Scheduler:
 
     cdef int run_ready(self) except -1:
         """Run what is ready now; what that adds waits for the next turn."""
-        cdef size_t count
-        cdef Handle handle
-        cdef void *item
         if not inbox_empty(&self.inbox):
             self.take_inbox()
-        count = ready_queue_length(&self.ready)
+        return self.run_handles(&self.ready)
+
+    cdef int run_due(self) except -1:
+        """Run the timers that were due when the turn began."""
+        return self.run_handles(&self.due)
+
+    cdef int run_handles(self, ReadyQueue *queue) except -1:
+        cdef size_t count = ready_queue_length(queue)
+        cdef Handle handle
+        cdef void *item
         while count:
             count -= 1
-            item = ready_queue_pop(&self.ready)
+            item = ready_queue_pop(queue)
             if item == NULL:
                 break                         # the loop was closed by a callback
             handle = <Handle>item
             Py_DECREF(handle)                 # the queue's reference; `handle` holds its own
-            if handle._cancelled:
-                continue
-            self.callbacks += 1
-            if self.debug:
-                self.run_watched(handle)
-            else:
-                handle.run()
+            self.run_handle(handle)
         return 0
+
+    cdef inline int run_handle(self, Handle handle) except -1:
+        if handle._cancelled:
+            return 0
+        self.callbacks += 1
+        if self.debug:
+            return self.run_watched(handle)
+        return handle.run()
 
     cdef int run_watched(self, Handle handle) except -1:
         """Debug mode: name the callbacks that hold up the loop."""
@@ -186,15 +192,15 @@ cdef class Scheduler:
             logger.warning("Executing %s took %.3f seconds", format_handle(handle), seconds)
         return 0
 
-    cdef int run_due_timers(self) except -1:
-        """Move the timers that are due to the ready queue, earliest first."""
+    cdef int take_due_timers(self) except -1:
+        """Move the timers that are due to `due`, earliest first."""
         cdef Timer *timer = timers_heap_first(&self.timers)
         cdef double now
         if timer == NULL:
             return 0
         now = monotonic_seconds() + CLOCK_RESOLUTION_SECONDS
         while timer != NULL and timer.when < now:
-            if ready_queue_push(&self.ready, timer.owner) < 0:
+            if ready_queue_push(&self.due, timer.owner) < 0:
                 raise MemoryError
             timers_heap_remove(&self.timers, timer)     # the heap's reference moves along
             timer = timers_heap_first(&self.timers)
@@ -204,7 +210,8 @@ cdef class Scheduler:
         """How long the loop may wait: 0 not at all, -1 for ever."""
         cdef Timer *timer
         cdef double seconds
-        if ready_queue_length(&self.ready) or not inbox_empty(&self.inbox):
+        if (ready_queue_length(&self.ready) or ready_queue_length(&self.due)
+                or not inbox_empty(&self.inbox)):
             return 0
         timer = timers_heap_first(&self.timers)
         if timer == NULL:
@@ -215,6 +222,13 @@ cdef class Scheduler:
         if not seconds <= WAIT_SECONDS_MAX:      # also when it is not a number
             seconds = WAIT_SECONDS_MAX
         return <long long>(seconds * 1e9) + 1
+
+
+cdef void drop_handles(ReadyQueue *queue) noexcept:
+    cdef void *item = ready_queue_pop(queue)
+    while item != NULL:
+        Py_DECREF(<object>item)
+        item = ready_queue_pop(queue)
 
 
 def check_callback(callback, method):

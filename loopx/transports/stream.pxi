@@ -21,6 +21,7 @@ cdef enum:
     BULK_SMALL_READS = 8
     JOIN_BYTES = 65536           # pieces up to this many bytes together are copied into one
     SEND_BYTES_MAX = 1 << 30     # an operation's length is 32 bits
+    QUIET_BYTES_MAX = 16384      # more is not kept in memory until a wait ends by itself
 
 
 cdef class StreamTransport(SocketTransport):
@@ -33,10 +34,18 @@ cdef class StreamTransport(SocketTransport):
     cdef int bulk_bytes          # what the next bulk receive asks for; 0: not in bulk
     cdef unsigned char small_reads
     cdef bint read_eof           # the peer is done sending
+    cdef bint socket_full        # the last send found no room: the next one waits for some
     cdef bint in_unsent          # listed in loop.unsent
     cdef bint delivery_scheduled
 
+    cdef public bint _sendfile_busy      # nothing else may be written (loopx/sendfile.py)
+
     _start_tls_compatible = True
+    _sendfile_compatible = SendfileMode.TRY_NATIVE
+
+    @property
+    def _protocol_paused(self):
+        return self.protocol_paused
 
     # ---- receiving ------------------------------------------------------------------------
 
@@ -236,11 +245,13 @@ cdef class StreamTransport(SocketTransport):
 
     def pause_reading(self):
         """Hand out no data until resume_reading(). Idempotent."""
+        self.check_caller()
         if not self.closing and not self.paused:
             self.paused = True
 
     def resume_reading(self):
         """Undo pause_reading(). Idempotent."""
+        self.check_caller()
         if self.closing or not self.paused:
             return
         self.paused = False
@@ -267,10 +278,13 @@ cdef class StreamTransport(SocketTransport):
     def write(self, data):
         """Send bytes-like `data`; returns at once. A mutable buffer is copied."""
         cdef Py_ssize_t length
+        self.check_caller()
         if not PyBytes_CheckExact(data):
             data = copied(data)
         if self.eof_written:
             raise RuntimeError("Cannot call write() after write_eof()")
+        if self._sendfile_busy:
+            raise RuntimeError("unable to write; sendfile is in progress")
         length = PyBytes_GET_SIZE(data)
         if length == 0:
             return
@@ -282,10 +296,13 @@ cdef class StreamTransport(SocketTransport):
 
     def writelines(self, list_of_data):
         """Send several bytes-like objects, in order."""
-        cdef list pieces = [data if PyBytes_CheckExact(data) else copied(data)
-                            for data in list_of_data]
+        cdef list pieces
+        self.check_caller()
+        pieces = [data if PyBytes_CheckExact(data) else copied(data) for data in list_of_data]
         if self.eof_written:
             raise RuntimeError("Cannot call writelines() after write_eof()")
+        if self._sendfile_busy:
+            raise RuntimeError("unable to writelines; sendfile is in progress")
         if not pieces:
             return
         if self.lost:
@@ -337,10 +354,20 @@ cdef class StreamTransport(SocketTransport):
             return 0
         if self.pieces is not None and self.sent_bytes == 0:
             self.join_pieces()
+        if not self.descriptor_is_ours():
+            return self.fatal_error(OSError(EBADF, os.strerror(EBADF)),
+                                    "Fatal write error on socket transport")
         self.send_operation.address = PyBytes_AS_STRING(self.sending) + self.sent_bytes
         self.send_operation.length = min(PyBytes_GET_SIZE(self.sending) - self.sent_bytes,
                                          SEND_BYTES_MAX)
+        self.send_operation.kind = SEND if self.success_matters() else SEND_QUIETLY
         return self.loop.engine.submit(&self.send_operation)
+
+    cdef inline bint success_matters(self) noexcept:
+        """Whether something is to be done when this send is over, or its bytes weigh much."""
+        return (self.socket_full or self.closing or self.eof_written or self.protocol_paused
+                or self.pieces is not None or self.sent_bytes != 0
+                or self.unsent_bytes > QUIET_BYTES_MAX)
 
     cdef int join_pieces(self) except -1:
         """Make one piece of the small ones at the head, so that they leave in one send."""
@@ -367,6 +394,9 @@ cdef class StreamTransport(SocketTransport):
         while self.sending is not None:
             if self.pieces is not None and self.sent_bytes == 0:
                 self.join_pieces()
+            if not self.descriptor_is_ours():
+                return self.fatal_error(OSError(EBADF, os.strerror(EBADF)),
+                                        "Fatal write error on socket transport")
             start = PyBytes_AS_STRING(self.sending) + self.sent_bytes
             length = PyBytes_GET_SIZE(self.sending) - self.sent_bytes
             with nogil:
@@ -402,6 +432,7 @@ cdef class StreamTransport(SocketTransport):
             self.sending = None
             self.pieces = None
             return 0
+        self.socket_full = result == -EAGAIN
         if result < 0:
             if result != -EAGAIN and result != -EINTR and result != -ECANCELED:
                 return self.fatal_error(OSError(-result, os.strerror(-result)),
@@ -432,6 +463,7 @@ cdef class StreamTransport(SocketTransport):
 
     def write_eof(self):
         """Close the sending half after what was written before."""
+        self.check_caller()
         if self.closing or self.eof_written:
             return
         self.eof_written = True
@@ -442,6 +474,7 @@ cdef class StreamTransport(SocketTransport):
 
     def close(self):
         """Stop receiving, send what is unsent, then close. Idempotent."""
+        self.check_caller()
         if self.closing:
             return
         self.closing = True
@@ -451,6 +484,7 @@ cdef class StreamTransport(SocketTransport):
 
     def abort(self):
         """Close at once. What the socket takes without waiting is still sent."""
+        self.check_caller()
         if not self.lost and self.sending is not None and self.in_unsent:
             self.send_inline()
         self.force_close(None)

@@ -47,6 +47,7 @@ cdef class SocketTransport(SendingTransport):
     cdef bint protocol_paused
     cdef bint buffered_protocol
     cdef bint lost_called             # connection_lost has been called
+    cdef bint sock_given              # somebody else has the socket, and may close it
 
     def __cinit__(self):
         self.fd = -1
@@ -63,12 +64,19 @@ cdef class SocketTransport(SendingTransport):
             server._attach(self)
         loop.own_descriptor(fd, self)
         self.sock = sock
+        self.sock_given = sock is not None
         self.fd = fd              # last: from here on the descriptor is ours to close
         return 0
 
     cdef int use_protocol(self, protocol) except -1:
         self.protocol = protocol
         self.buffered_protocol = isinstance(protocol, BufferedProtocol)
+        return 0
+
+    cdef inline int check_caller(self) except -1:
+        """Debug mode: a transport belongs to its loop's thread."""
+        if self.loop.debug:
+            self.loop.check_thread()
         return 0
 
     # ---- information ----------------------------------------------------------------------
@@ -79,6 +87,7 @@ cdef class SocketTransport(SendingTransport):
 
     def set_protocol(self, protocol):
         """Use another protocol from now on."""
+        self.check_caller()
         self.use_protocol(protocol)
 
     def is_closing(self):
@@ -95,8 +104,6 @@ cdef class SocketTransport(SendingTransport):
             return self.sockname
         if name == "socket":
             return TransportSocket(self.python_socket())
-        if self._extra is not None:
-            return self._extra.get(name, default)
         return default
 
     cdef object remote_name(self):
@@ -129,6 +136,10 @@ cdef class SocketTransport(SendingTransport):
             info.append(f"write=<{'sending' if self.unsent_bytes else 'idle'}, "
                         f"bufsize={self.unsent_bytes}>")
         return "<{}>".format(" ".join(info))
+
+    cdef inline bint descriptor_is_ours(self) except -1:
+        """False when the socket was closed behind our back: the number may be another's now."""
+        return not self.sock_given or self.sock.fileno() == self.fd
 
     # ---- flow control ---------------------------------------------------------------------
 

@@ -1,0 +1,130 @@
+# Builds, tests, demonstrates and measures loopx. `make help` lists the targets.
+#
+# Works on a fresh Debian 12 with Python, pip, gcc and make: what is missing is installed from the
+# distribution (with sudo unless root) and, into .venv, from the package index that pip uses.
+# PYTHON chooses the interpreter, VENV its environment.
+
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+SHELL := /bin/bash
+export DEBIAN_FRONTEND := noninteractive
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
+VENV_PYTHON := $(VENV)/bin/python
+# Other event loops for `make bench`; some have no wheel for some versions of Python.
+PEERS := uvloop rloop blazio zloop
+VERSIONS := 3.11 3.12 3.13 3.14 3.15
+SANITIZED := build/sanitize
+SANITIZE ?= address,undefined
+# What runs under the sanitizers by default: the native code, without the slow ecosystems.
+SANITIZE_TESTS ?= tests/ring tests/sched tests/parity
+
+.DEFAULT_GOAL := help
+.PHONY: help system system-bench venv build test test-all demo bench sanitize stubtest wheel clean
+# A recipe that fails leaves no target behind that looks made.
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-14s %s\n", $$1, $$2}'
+
+# $(call apt,PACKAGES): the lists of a fresh machine may be missing or old, hence the second try.
+apt = { command -v apt-get >/dev/null \
+    || { echo "install these by hand, please: $(1)" >&2; exit 1; }; \
+  $(SUDO) apt-get install -y --no-install-recommends $(1) \
+    || { $(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends $(1); }; }
+
+# The packages of the system's own interpreter are looked for only if PYTHON lacks them.
+system: ## install what the build needs of the distribution, if it is missing
+	@missing=; \
+	[ -f "$$($(CC) -print-file-name=liburing.a)" ] || missing="$$missing liburing-dev"; \
+	$(PYTHON) -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
+	$(PYTHON) -c 'import os, sysconfig; \
+os.stat(os.path.join(sysconfig.get_path("include"), "Python.h"))' 2>/dev/null \
+	  || missing="$$missing python3-dev"; \
+	if [ -n "$$missing" ]; then $(call apt,$$missing); fi
+
+system-bench: system
+	@if ! command -v wrk >/dev/null; then $(call apt,wrk); fi
+
+# The environment sees the checkout itself, by a .pth file: an editable install would compile all
+# over again each time.
+$(VENV_PYTHON): | system
+	$(PYTHON) -m venv $(VENV)
+	@$(VENV_PYTHON) -c 'import os, pathlib, sysconfig; \
+pathlib.Path(sysconfig.get_path("purelib"), "loopx-checkout.pth").write_text(os.getcwd() + "\n")'
+
+# Stamps make the second time quick. pyproject.toml says what is installed, by kind: what building
+# needs, and an optional extra.
+$(VENV)/.installed-%: pyproject.toml | $(VENV_PYTHON)
+	@$(VENV_PYTHON) -c 'import tomllib; \
+every = tomllib.load(open("pyproject.toml", "rb")); \
+extras = every["project"]["optional-dependencies"]; \
+lists = every["build-system"]["requires"], every["project"]["dependencies"], extras.get("$*", []); \
+print(*(name for names in lists for name in names), sep="\n")' > $(VENV)/requirements-$*.txt
+	$(VENV_PYTHON) -m pip install --quiet -r $(VENV)/requirements-$*.txt
+	@touch $@
+
+$(VENV)/.installed-peers: $(VENV)/.installed-bench
+	@for peer in $(PEERS); do \
+	  $(VENV_PYTHON) -m pip install --quiet --only-binary :all: $$peer 2>/dev/null \
+	    || echo "$$peer cannot be installed for this Python; it is left out"; \
+	done
+	@touch $@
+
+venv: $(VENV)/.installed-test $(VENV)/.installed-demo ## make .venv with what tests and demo need
+
+build: $(VENV)/.installed-build ## compile the extensions in place (only what has changed)
+	$(VENV_PYTHON) setup.py --quiet build_ext --inplace
+
+test: $(VENV)/.installed-test build ## build and run the tests (PYTEST_ARGS=...)
+	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
+
+# Every interpreter on PATH or of pyenv, each in an environment of its own.
+test-all: system ## run the tests on every Python from 3.11 to 3.15 that is found
+	@found=; failed=; \
+	for version in $(VERSIONS); do \
+	  python=$$(ls -d "$$HOME"/.pyenv/versions/$$version.*/bin/python$$version 2>/dev/null \
+	    | sort -V | tail -n 1); \
+	  [ -n "$$python" ] || python=$$(command -v python$$version) || continue; \
+	  "$$python" -c 'import ssl, venv' 2>/dev/null || continue; \
+	  found="$$found $$version"; echo "== Python $$version: $$python"; \
+	  $(MAKE) --no-print-directory test PYTHON="$$python" VENV=.venv-$$version \
+	    || failed="$$failed $$version"; \
+	done; \
+	echo "tested:$${found:- none}; failed:$${failed:- none}"; \
+	[ -n "$$found" ] && [ -z "$$failed" ]
+
+demo: system-bench $(VENV)/.installed-demo build ## measure an aiohttp server on three loops
+	$(VENV_PYTHON) -m bench.demo $(BENCH_ARGS)
+
+bench: system-bench $(VENV)/.installed-peers build ## the whole comparison (BENCH_ARGS=...)
+	$(VENV_PYTHON) -m bench.run $(BENCH_ARGS)
+
+# A copy, so that sanitized extensions never lie in the checkout; times are kept, so that the
+# second build is quick. Python's own memory at exit would drown real leaks.
+sanitize: $(VENV)/.installed-test ## run the native tests under ASan and UBSan
+	mkdir -p $(SANITIZED)
+	rm -rf $(SANITIZED)/tests
+	tar -c --exclude='*.so' --exclude=__pycache__ loopx tests setup.py pyproject.toml \
+	  $$(ls README.md 2>/dev/null) | tar -x -C $(SANITIZED)
+	cd $(SANITIZED) && LOOPX_SANITIZE=$(SANITIZE) $(abspath $(VENV_PYTHON)) setup.py --quiet \
+	  build_ext --inplace
+	cd $(SANITIZED) && \
+	  LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
+	  ASAN_OPTIONS=detect_leaks=0:$(ASAN_OPTIONS) UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	  PYTHONMALLOC=malloc LOOPX_TEST_TIME_LIMIT=300 \
+	  $(abspath $(VENV_PYTHON)) -m pytest -p no:cacheprovider $(PYTEST_ARGS) $(SANITIZE_TESTS)
+
+stubtest: $(VENV)/.installed-test build ## compare _core.pyi with the extension, check all types
+	$(VENV_PYTHON) -m mypy
+	$(VENV_PYTHON) -m mypy.stubtest loopx._core
+
+wheel: $(VENV)/.installed-build ## make dist/: an sdist and a wheel
+	$(VENV_PYTHON) -m pip install --quiet build
+	$(VENV_PYTHON) -m build
+
+clean: ## remove what was built, but keep the environments
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .hypothesis
+	find loopx tests bench examples \( -name '*.so' -o -name __pycache__ \) -prune -exec rm -rf {} +

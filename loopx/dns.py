@@ -1,0 +1,184 @@
+"""Name lookups: `getaddrinfo`, `getnameinfo`, and the resolving that connecting and serving use.
+
+Owns the decision of what needs a thread: numeric addresses are answered at once on the loop's
+thread, everything else goes to the lookup pool of `loopx/executor.py` (why it is a pool of its
+own is said there). Called on the loop's own thread only. Must not answer inline anything that
+could read a file, ask a name service or use the network.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import Any, TypeAlias
+
+from loopx.executor import ExecutorMixin
+
+logger = logging.getLogger("asyncio")
+
+# (family, type, proto, canonical name, socket address), as socket.getaddrinfo gives it.
+AddressInfo: TypeAlias = tuple[int, int, int, str, tuple[Any, ...]]
+Host: TypeAlias = bytes | str | None
+Port: TypeAlias = bytes | str | int | None
+
+# With these two, glibc's getaddrinfo(3) consults no name service and reads no service table: it
+# only parses. So a numeric query can be answered inline by getaddrinfo itself, and its results
+# have the same shape and order as socket.getaddrinfo's because they are its results.
+_NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+
+# Flags that change which addresses a numeric query yields, but never ask anyone else. Any other
+# flag (canonical names, internationalised names) goes to the executor.
+_INLINE_FLAGS = (
+    _NUMERIC | socket.AI_PASSIVE | socket.AI_ADDRCONFIG | socket.AI_V4MAPPED | socket.AI_ALL
+)
+
+_NUMERIC_NAMEINFO = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+
+_PROTOCOL_OF_TYPE = {
+    socket.SOCK_STREAM: socket.IPPROTO_TCP,
+    socket.SOCK_DGRAM: socket.IPPROTO_UDP,
+}
+
+
+def literal_address(
+    host: Host,
+    port: Port,
+    family: int,
+    type: int,
+    proto: int,
+    flow_info: int = 0,
+    scope_id: int = 0,
+) -> AddressInfo | None:
+    """The one address that an IP literal with a numeric port stands for, else None.
+
+    The short cut that asyncio takes before connecting, binding or sending: the host is kept as
+    it is written, and the protocol follows from the socket type.
+    """
+    if proto not in (0, socket.IPPROTO_TCP, socket.IPPROTO_UDP):
+        return None
+    proto_of_type = _PROTOCOL_OF_TYPE.get(type)  # type: ignore[call-overload]
+    if host is None or proto_of_type is None:
+        return None
+    if port is None or port == "" or port == b"":
+        port = 0
+    try:
+        port = int(port)
+        if isinstance(host, bytes):
+            host = host.decode("idna")
+    except (TypeError, ValueError):
+        return None  # a service name, or a host that getaddrinfo shall complain about
+    if "%" in host:
+        return None  # inet_pton takes no zone ("fe80::1%eth0"); getaddrinfo does
+    families = (socket.AF_INET, socket.AF_INET6) if family == socket.AF_UNSPEC else (family,)
+    for candidate in families:
+        try:
+            socket.inet_pton(candidate, host)
+        except (OSError, ValueError):
+            continue
+        if candidate == socket.AF_INET6:
+            return candidate, type, proto_of_type, "", (host, port, flow_info, scope_id)
+        return candidate, type, proto_of_type, "", (host, port)
+    return None
+
+
+def _numeric_lookup(
+    host: Host, port: Port, family: int, type: int, proto: int, flags: int
+) -> list[AddressInfo] | None:
+    """socket.getaddrinfo's answer when both host and service are numeric, else None.
+
+    None also on every error, so that the error a caller sees is that of the full lookup.
+    """
+    if flags & ~_INLINE_FLAGS:
+        return None
+    if isinstance(port, (str, bytes)):
+        if not (port.isdigit() and port.isascii()):
+            return None
+    elif port is None and host is None:
+        return None
+    if isinstance(host, str):
+        if not host.isascii():
+            return None
+        host = host.encode("ascii")  # as bytes it does not load the idna codec
+    if host is not None and not (host[:1].isdigit() or b":" in host):
+        return None
+    try:
+        answer: list[Any] = socket.getaddrinfo(host, port, family, type, proto, flags | _NUMERIC)
+    except (OSError, ValueError, TypeError, OverflowError):
+        return None
+    return answer
+
+
+class DNSMixin(ExecutorMixin):
+    """Lookups of a loop. No state of its own."""
+
+    async def getaddrinfo(
+        self,
+        host: Host,
+        port: Port,
+        *,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[Any]:
+        """socket.getaddrinfo (getaddrinfo(3)) without blocking the loop.
+
+        A numeric host with a numeric service is answered without a thread; the rest runs in a
+        pool of threads reserved for lookups. Raises what socket.getaddrinfo raises
+        (socket.gaierror), and RuntimeError after `shutdown_default_executor`.
+        """
+        answer = _numeric_lookup(host, port, family, type, proto, flags)
+        if answer is not None:
+            return answer
+        lookup = self._timed_lookup if self.get_debug() else socket.getaddrinfo
+        return await self._run_lookup(lookup, host, port, family, type, proto, flags)
+
+    async def getnameinfo(
+        self, sockaddr: tuple[str, int] | tuple[str, int, int, int], flags: int = 0
+    ) -> tuple[str, str]:
+        """socket.getnameinfo (getnameinfo(3)) without blocking the loop.
+
+        Inline when NI_NUMERICHOST and NI_NUMERICSERV are both set, else in the lookup pool.
+        """
+        if flags & _NUMERIC_NAMEINFO == _NUMERIC_NAMEINFO:
+            return socket.getnameinfo(sockaddr, flags)
+        return await self._run_lookup(socket.getnameinfo, sockaddr, flags)
+
+    async def _resolve(
+        self,
+        address: tuple[Any, ...],
+        *,
+        family: int = 0,
+        type: int = socket.SOCK_STREAM,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[AddressInfo]:
+        """The addresses that `(host, port)` or `(host, port, flow info, scope id)` stands for."""
+        host, port = address[:2]
+        info = literal_address(host, port, family, type, proto, *address[2:])
+        if info is not None:
+            return [info]
+        return await self.getaddrinfo(
+            host, port, family=family, type=type, proto=proto, flags=flags
+        )
+
+    def _timed_lookup(
+        self, host: Host, port: Port, family: int, type: int, proto: int, flags: int
+    ) -> list[Any]:
+        """Debug mode's lookup (in a worker thread): logs the query, its answer and how long."""
+        options = {"family": family, "type": type, "proto": proto, "flags": flags}
+        given = [f"{name}={value!r}" for name, value in options.items() if value]
+        query = ", ".join([f"{host!s}:{port!r}", *given])
+        logger.debug("Get address info %s", query)
+        start = self.time()
+        answer = socket.getaddrinfo(host, port, family, type, proto, flags)
+        elapsed = self.time() - start
+        slow = elapsed >= self.slow_callback_duration
+        logger.log(
+            logging.INFO if slow else logging.DEBUG,
+            "Getting address info %s took %.3fms: %r",
+            query,
+            elapsed * 1e3,
+            answer,
+        )
+        return answer

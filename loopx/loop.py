@@ -1,0 +1,59 @@
+"""`Loop`: the native core and the Python modules put together.
+
+Owns nothing itself. The mixins come before LoopCore because some of them override its hooks
+(`_on_close`, `_on_signal_bytes`, `_wakeup_begin`, `_wakeup_end`). What asyncio's abstract loop has
+and neither provides raises NotImplementedError there: datagrams, pipes and subprocesses so far.
+Only the thread that runs a loop may use it, but for `call_soon_threadsafe`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from loopx._core import LoopCore
+from loopx.connect import ConnectMixin
+from loopx.dns import DNSMixin
+from loopx.executor import ExecutorMixin
+from loopx.reporting import ReportingMixin
+from loopx.running import RunningMixin
+from loopx.sendfile import SendfileMixin
+from loopx.server import ServerMixin
+from loopx.signals import SignalsMixin
+from loopx.sockets import SocketsMixin
+from loopx.tls import TLSMixin
+
+
+class Loop(  # type: ignore[misc]  # typeshed's overloads are narrower than what asyncio takes
+    RunningMixin,
+    ReportingMixin,
+    ConnectMixin,
+    ServerMixin,
+    SendfileMixin,
+    TLSMixin,
+    SocketsMixin,
+    DNSMixin,
+    ExecutorMixin,
+    SignalsMixin,
+    LoopCore,
+    asyncio.AbstractEventLoop,
+):
+    """An asyncio event loop whose I/O is io_uring completions.
+
+    It takes the place of `asyncio.SelectorEventLoop`. Making one raises EngineUnavailable, which
+    names cause and remedy, where io_uring cannot be had.
+    """
+
+    def _on_close(self) -> None:
+        """Let go of what the Python modules own; called once, before the ring is torn down."""
+        try:
+            self._close_servers()
+        finally:
+            try:
+                self._drop_signals()
+            finally:
+                self._shut_pools()
+
+
+def new_event_loop() -> Loop:
+    """Make a loop: for asyncio.Runner(loop_factory=...), uvicorn's --loop and the like."""
+    return Loop()  # type: ignore[abstract]  # datagrams, pipes, subprocesses: not yet
