@@ -18,6 +18,7 @@ include "sched/for_tests.pxi"             # the bare structures, for the state m
 include "io/operation.pxi"                # what the kernel is asked to do; its life
 include "io/engine.pxi"                   # what a loop asks of its engine
 include "io/provided_buffers.pxi"         # receive buffers that the kernel picks
+include "io/collecting_engine.pxi"        # completions collected, then dispatched
 include "io/ring_engine.pxi"              # the engine on io_uring
 include "io/addresses.pxi"                # socket addresses as asyncio shows them
 include "io/base_loop.pxi"                # the loop as the files below see it: scheduler, engine

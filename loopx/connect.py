@@ -83,9 +83,13 @@ def _bind_local(
                     f"error while attempting to bind on address {address!r}: {str(exc).lower()}",
                 )
             )
+    error = OSError(f"no matching local address with {family=} found")
     if errors:
-        raise errors.pop()
-    raise OSError(f"no matching local address with {family=} found")
+        error = errors.pop()
+    try:
+        raise error
+    finally:
+        del error, errors  # its traceback holds this frame, and the caller puts it into `errors`
 
 
 def _close_if_connected(attempt: asyncio.Task[socket.socket]) -> None:

@@ -113,7 +113,7 @@ cdef class LoopCore(BaseLoop):
 
     cdef int abandon(self) except -1:
         """In a forked child: this loop is the parent's."""
-        self.forked = True
+        self.forked = self.closed = True
         self.running_thread = 0
         self.engine.abandon()
         return 0

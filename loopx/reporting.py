@@ -12,12 +12,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from loopx._core import LoopCore
     from loopx.loop import Loop
+else:
+    LoopCore = object
 
 ExceptionHandler = Callable[["Loop", dict[str, Any]], object]
 
 
-class ReportingMixin:
+class ReportingMixin(LoopCore):
     """set_exception_handler and what calls the handler."""
 
     _exception_handler: ExceptionHandler | None = None
@@ -32,7 +35,7 @@ class ReportingMixin:
             raise TypeError(f"A callable object or None is expected, got {handler!r}")
         self._exception_handler = handler
 
-    def default_exception_handler(self: Loop, context: dict[str, Any]) -> None:
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
         """Log a context at level ERROR, with the exception's traceback."""
         message = context.get("message") or "Unhandled exception in event loop"
         exception = context.get("exception")
@@ -48,7 +51,7 @@ class ReportingMixin:
         error = (type(exception), exception, exception.__traceback__) if exception else False
         logger.error("\n".join(lines), exc_info=error)
 
-    def call_exception_handler(self: Loop, context: dict[str, Any]) -> None:
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Give a context (asyncio's keys) to the handler; nothing it raises gets out.
 
         Keys: 'message', and optionally 'exception', 'future', 'task', 'handle', 'protocol',
@@ -83,7 +86,7 @@ class ReportingMixin:
                 break
         return _CurrentContext()
 
-    def _call_default_handler(self: Loop, context: dict[str, Any]) -> None:
+    def _call_default_handler(self, context: dict[str, Any]) -> None:
         try:
             self.default_exception_handler(context)
         except (SystemExit, KeyboardInterrupt):

@@ -16,19 +16,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from asyncio.events import _get_running_loop, _set_running_loop
 
 if TYPE_CHECKING:
-    from loopx.loop import Loop
+    from loopx._core import LoopCore
+else:
+    LoopCore = object
 
 T = TypeVar("T")
 
 
-class RunningMixin:
+class RunningMixin(LoopCore):
     """run_forever, run_until_complete, close, and the life of asynchronous generators."""
 
     _asyncgens: weakref.WeakSet[AsyncGenerator[Any, Any]] | None = None
     _asyncgens_shutdown = False
     _debug_origin_depth: int | None = None
 
-    def run_forever(self: Loop) -> None:
+    def run_forever(self) -> None:
         """Run until stop() is called.
 
         RuntimeError when this loop is closed or runs already, or when this thread runs another.
@@ -43,7 +45,7 @@ class RunningMixin:
         sys.set_asyncgen_hooks(
             firstiter=self._asyncgen_firstiter, finalizer=self._asyncgen_finalizer
         )
-        _set_running_loop(self)
+        _set_running_loop(self)  # type: ignore[arg-type]
         try:
             self._run()
         finally:
@@ -51,7 +53,7 @@ class RunningMixin:
             sys.set_asyncgen_hooks(*hooks)
             self._track_coroutine_origins(False)
 
-    def run_until_complete(self: Loop, future: Awaitable[T] | Generator[Any, None, T]) -> T:
+    def run_until_complete(self, future: Awaitable[T] | Generator[Any, None, T]) -> T:
         """Run until a future, or a coroutine as a task, is done; return its result.
 
         RuntimeError when the loop is stopped before that.
@@ -60,7 +62,8 @@ class RunningMixin:
         if self.is_running():
             raise RuntimeError("This event loop is already running")
         is_new = not asyncio.isfuture(future)
-        task = asyncio.ensure_future(future, loop=self)
+        task: asyncio.Future[T]
+        task = asyncio.ensure_future(future, loop=self)  # type: ignore[call-overload]
         if is_new:
             # What goes wrong is told by this call; no need to log it as well.
             task._log_destroy_pending = False  # type: ignore[attr-defined]
@@ -77,9 +80,9 @@ class RunningMixin:
             raise RuntimeError("Event loop stopped before Future completed.")
         return task.result()
 
-    def set_debug(self: Loop, enabled: bool) -> None:
+    def set_debug(self, enabled: bool) -> None:
         """Turn debug mode on or off: slow callbacks, wrong threads, origins of coroutines."""
-        super().set_debug(enabled)  # type: ignore[safe-super]
+        super().set_debug(enabled)
         if self.is_running():
             self.call_soon_threadsafe(self._track_coroutine_origins, enabled)
 
@@ -108,13 +111,13 @@ class RunningMixin:
             self._asyncgens = weakref.WeakSet()
         self._asyncgens.add(generator)
 
-    def _asyncgen_finalizer(self: Loop, generator: AsyncGenerator[Any, Any]) -> None:
+    def _asyncgen_finalizer(self, generator: AsyncGenerator[Any, Any]) -> None:
         if self._asyncgens is not None:
             self._asyncgens.discard(generator)
         if not self.is_closed():
             self.call_soon_threadsafe(self.create_task, generator.aclose())
 
-    async def shutdown_asyncgens(self: Loop) -> None:
+    async def shutdown_asyncgens(self) -> None:
         """Close every asynchronous generator that was started and not finished."""
         self._asyncgens_shutdown = True
         if not self._asyncgens:
@@ -135,13 +138,13 @@ class RunningMixin:
                     }
                 )
 
-    def __repr__(self: Loop) -> str:
+    def __repr__(self) -> str:
         return (
             f"<{type(self).__name__} running={self.is_running()} "
             f"closed={self.is_closed()} debug={self.get_debug()}>"
         )
 
-    def __del__(self: Loop) -> None:
+    def __del__(self) -> None:
         if not self.is_closed() and not self.forked:
             warnings.warn(f"unclosed event loop {self!r}", ResourceWarning, source=self)
             if not self.is_running():

@@ -178,11 +178,12 @@ class SignalsMixin(LoopCore):
         """
         if not _on_main_thread():
             return  # signals are the main thread's business; handlers have set theirs already
+        self._ends_waits = True  # first: a Ctrl-C may come out of any line here
         try:
             self._hold_wakeup_fd()
-        except ValueError:
-            return  # a subinterpreter: signals do not reach it
-        self._ends_waits = True
+        except ValueError:  # a subinterpreter: signals do not reach it
+            self._ends_waits = False
+            return
         _let_handlers_run()  # for a signal that came before the descriptor was set
 
     def _wakeup_end(self) -> None:
@@ -219,8 +220,9 @@ class SignalsMixin(LoopCore):
 
     def _hold_wakeup_fd(self) -> None:
         if self._wakeup_fd < 0:
-            self._wakeup_fd = os.dup(self._signal_wakeup_fd())
-            _open_fds.add(self._wakeup_fd)
+            fd = os.dup(self._signal_wakeup_fd())
+            _open_fds.add(fd)
+            self._wakeup_fd = fd
         _set_wakeup_fd(self._wakeup_fd)
 
     def _release_wakeup_fd(self) -> None:
@@ -258,6 +260,9 @@ class SignalsMixin(LoopCore):
                     _stale_signals.add(sig)
                     del _handling[sig]
             self._signal_handlers.clear()
+            # The number may still be set, so it must stay open, and nobody reads the pipe any more.
+            with open(os.devnull, "wb") as null:
+                os.dup2(null.fileno(), fd, inheritable=False)
             _stale_fds.append(fd)
             _open_fds.discard(fd)
             fd = -1

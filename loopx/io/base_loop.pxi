@@ -11,7 +11,6 @@ cdef class BaseLoop(Scheduler):
     cdef int owners_length
     cdef dict readers                # descriptor: DescriptorWatch (add_reader)
     cdef dict writers                # descriptor: DescriptorWatch (add_writer)
-    cdef readonly bint forked        # this is a forked child's copy of its parent's loop
 
     def __cinit__(self):
         self.unsent = []

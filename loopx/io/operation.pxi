@@ -56,3 +56,30 @@ cdef inline void reclaim(Operation *operation) noexcept:
     """Give back lend_to_kernel's reference. The owner, and with it the operation, may go."""
     if not operation.internal:
         Py_DECREF(<object>operation.owner)
+
+
+cdef struct OperationList:
+    Operation **items
+    size_t length
+    size_t capacity
+
+
+cdef int operation_list_add(OperationList *operations, Operation *operation) except -1:
+    cdef Operation **items
+    cdef size_t capacity
+    if operations.length == operations.capacity:
+        capacity = 16 if operations.capacity == 0 else operations.capacity * 2
+        items = <Operation **>realloc(operations.items, capacity * sizeof(Operation *))
+        if items == NULL:
+            raise MemoryError
+        operations.items = items
+        operations.capacity = capacity
+    operations.items[operations.length] = operation
+    operations.length += 1
+    return 0
+
+
+cdef void operation_list_free(OperationList *operations) noexcept:
+    free(operations.items)
+    operations.items = NULL
+    operations.length = operations.capacity = 0

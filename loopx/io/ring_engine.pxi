@@ -8,17 +8,10 @@ cdef enum:
     COMPLETION_ENTRIES = 2048
     BUSY_TURNS_MAX = 1           # turns with something to run that may go by without a look
     OVERFLOW_ROUNDS = 4          # how often one wait() goes back for completions that overflowed
-    COALESCED_BYTES_MAX = 262144
     CALL_IS_LONG = 8             # submissions from which on the GIL is worth releasing
 
-cdef struct Completion:
-    Operation *operation
-    int result
-    unsigned int flags
-
-
 @cython.final
-cdef class RingEngine(Engine):
+cdef class RingEngine(CollectingEngine):
     """Completions by io_uring. See Engine for what each method promises."""
 
     cdef Ring ring
@@ -26,17 +19,8 @@ cdef class RingEngine(Engine):
     cdef unsigned long long thread        # that made the ring
     cdef int wake_fd                      # an eventfd; -1 until the ring is made
     cdef Operation wake_operation         # watches wake_fd; never read, each write completes it
-    cdef ProvidedBuffers buffers
-    cdef Completion *collected            # copied out of the ring, not yet dispatched
-    cdef size_t collected_head
-    cdef size_t collected_tail
-    cdef size_t collected_capacity
-    cdef Operation **quiet                # quiet sends since the last submission
-    cdef size_t quiet_length
-    cdef size_t quiet_capacity
-    cdef Operation **queued               # wait for the loop to run
-    cdef size_t queued_length
-    cdef size_t queued_capacity
+    cdef OperationList quiet              # quiet sends since the last submission
+    cdef OperationList queued             # wait for the loop to run
     cdef list parked_owners               # their references while the loop does not run, so that
     #                                       the garbage collector sees them
     cdef Py_ssize_t held_by_kernel        # started, terminal completion not yet collected
@@ -61,16 +45,9 @@ cdef class RingEngine(Engine):
         if self.wake_fd >= 0:
             posix_close(self.wake_fd)
             self.wake_fd = -1
-        buffers_free(&self.buffers)
-        free(self.collected)
-        free(self.queued)
-        free(self.quiet)
-        self.quiet = NULL
-        self.quiet_length = self.quiet_capacity = 0
-        self.collected = NULL
-        self.queued = NULL
-        self.collected_head = self.collected_tail = self.collected_capacity = 0
-        self.queued_length = self.queued_capacity = 0
+        operation_list_free(&self.quiet)
+        operation_list_free(&self.queued)
+        self.free_collected()
 
     # ---- the ring -------------------------------------------------------------------------
 
@@ -78,8 +55,7 @@ cdef class RingEngine(Engine):
         if self.control is not None:
             return 0
         if self.abandoned:
-            raise RuntimeError("this event loop belongs to the process that forked this one; "
-                               "make a new loop here")
+            raise RuntimeError("the ring belongs to the process that forked this one")
         if self.wake_fd < 0:
             self.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
             if self.wake_fd < 0:
@@ -167,9 +143,7 @@ cdef class RingEngine(Engine):
                 # with WAITALL a short send counts as a failure, which is not skipped.
                 sqe.msg_flags = MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL
                 sqe.flags = IOSQE_CQE_SKIP_SUCCESS
-                self.quiet = grown(self.quiet, self.quiet_length, &self.quiet_capacity)
-                self.quiet[self.quiet_length] = operation
-                self.quiet_length += 1
+                operation_list_add(&self.quiet, operation)
         else:
             sqe.opcode = IORING_OP_POLL_ADD
             sqe.poll32_events = operation.events       # little endian: no half words to swap
@@ -200,10 +174,8 @@ cdef class RingEngine(Engine):
         return self.thread == current_thread()
 
     cdef int queue(self, Operation *operation) except -1:
-        self.queued = grown(self.queued, self.queued_length, &self.queued_capacity)
+        operation_list_add(&self.queued, operation)
         self.parked_owners.append(<object>operation.owner)
-        self.queued[self.queued_length] = operation
-        self.queued_length += 1
         operation.state = OPERATION_QUEUED
         return 0
 
@@ -212,15 +184,15 @@ cdef class RingEngine(Engine):
         cdef size_t index
         cdef Operation *operation
         owners, self.parked_owners = self.parked_owners, []
-        for index in range(self.queued_length):
-            operation = self.queued[index]
+        for index in range(self.queued.length):
+            operation = self.queued.items[index]
             lend_to_kernel(operation)
             if operation.state == OPERATION_CANCELLING:
                 self.held_by_kernel += not operation.internal
                 self.collect_one(operation, -ECANCELED, 0)
             else:
                 self.start(operation)
-        self.queued_length = 0
+        self.queued.length = 0
         return 0
 
     cdef int cancel(self, Operation *operation) except -1:
@@ -274,7 +246,7 @@ cdef class RingEngine(Engine):
 
     cdef int wait(self, long long timeout_ns) except -1:
         cdef int interrupted
-        if self.queued_length:
+        if self.queued.length:
             self.start_queued()
         if self.foreign_cancels is not None:
             self.cancel_for_others()
@@ -324,7 +296,7 @@ cdef class RingEngine(Engine):
             if not self.ring.uring.sq.kflags[0] & IORING_SQ_CQ_OVERFLOW:
                 break
             self.enter(0, 0)
-        if self.quiet_length:
+        if self.quiet.length:
             self.settle_quiet_sends()
         return 0
 
@@ -335,17 +307,15 @@ cdef class RingEngine(Engine):
         if (ring_unsubmitted(&self.ring)
                 or self.ring.uring.sq.kflags[0] & IORING_SQ_CQ_OVERFLOW):
             return 0       # some may not have run, or their failure not have been told, yet
-        count = self.quiet_length
-        self.quiet_length = 0
+        count = self.quiet.length
+        self.quiet.length = 0
         for index in range(count):
-            operation = self.quiet[index]
+            operation = self.quiet.items[index]
             if operation.kind == SEND_QUIETLY:
                 self.collect_one(operation, operation.length, 0)
         return 0
 
     cdef int collect_one(self, Operation *operation, int result, unsigned int flags) except -1:
-        cdef Completion *collected
-        cdef size_t capacity
         self.completions += 1
         if not flags & IORING_CQE_F_MORE:
             self.held_by_kernel -= not operation.internal
@@ -358,98 +328,12 @@ cdef class RingEngine(Engine):
                 self.queue(operation)
                 reclaim(operation)
             return 0
-        if self.collected_tail == self.collected_capacity:
-            capacity = 256 if self.collected_capacity == 0 else self.collected_capacity * 2
-            collected = <Completion *>realloc(self.collected, capacity * sizeof(Completion))
-            if collected == NULL:
-                raise MemoryError
-            self.collected = collected
-            self.collected_capacity = capacity
-        self.collected[self.collected_tail].operation = operation
-        self.collected[self.collected_tail].result = result
-        self.collected[self.collected_tail].flags = flags
-        self.collected_tail += 1
-        return 0
+        return self.keep_collected(operation, result, flags)
 
     cdef void wake(self) noexcept nogil:
         cdef unsigned long long one = 1
         if self.wake_fd >= 0:
             posix_write(self.wake_fd, &one, sizeof(one))
-
-    # ---- dispatching ----------------------------------------------------------------------
-
-    cdef int pending_completions(self) noexcept:
-        return self.collected_head != self.collected_tail
-
-    cdef int dispatch(self) except -1:
-        cdef size_t end = self.collected_tail
-        cdef Completion completion
-        # A callback may raise KeyboardInterrupt: what is left stays collected for the next turn.
-        while self.collected_head < end:
-            completion = self.collected[self.collected_head]
-            self.collected_head += 1
-            if completion.flags & IORING_CQE_F_MORE:
-                completion.operation.on_completion(completion.operation, completion.result,
-                                                   completion.flags)
-            else:
-                self.finish(completion.operation, completion.result, completion.flags)
-        if self.buffers.recycled:
-            buffers_publish(&self.buffers)
-        return 0
-
-    cdef int finish(self, Operation *operation, int result, unsigned int flags) except -1:
-        """The terminal completion: the operation is idle again and may be submitted anew."""
-        cdef PyObject *owner = operation.owner
-        cdef bint internal = operation.internal
-        operation.state = OPERATION_IDLE
-        if internal:
-            return operation.on_completion(operation, result, flags)
-        self.in_flight -= 1
-        try:
-            operation.on_completion(operation, result, flags)
-        finally:
-            Py_DECREF(<object>owner)      # reclaim(), but the operation may be lent again
-        return 0
-
-    cdef object take_received(self, Operation *operation, int result, unsigned int flags):
-        cdef size_t first = self.collected_head
-        cdef size_t last = first
-        cdef Py_ssize_t total = result
-        cdef char *target
-        cdef Completion *completion
-        # TCP's completions of one socket stand side by side: hand them out as one piece.
-        while (last < self.collected_tail and total < COALESCED_BYTES_MAX
-               and flags & IORING_CQE_F_MORE):
-            completion = &self.collected[last]
-            if (completion.operation != operation or completion.result <= 0
-                    or not completion.flags & IORING_CQE_F_MORE):
-                break
-            total += completion.result
-            last += 1
-        data = PyBytes_FromStringAndSize(NULL, total)
-        target = PyBytes_AS_STRING(data)
-        self.copy_received(&target, result, flags)
-        while self.collected_head < last:
-            completion = &self.collected[self.collected_head]
-            self.copy_received(&target, completion.result, completion.flags)
-            self.collected_head += 1
-        return data
-
-    cdef void copy_received(self, char **target, int length, unsigned int flags) noexcept:
-        cdef int buffer_id = flags >> IORING_CQE_BUFFER_SHIFT
-        memcpy(target[0], buffer_address(&self.buffers, buffer_id), length)
-        target[0] += length
-        buffer_recycle(&self.buffers, buffer_id)
-
-    cdef int drop_received(self, unsigned int flags) except -1:
-        if flags & IORING_CQE_F_BUFFER:
-            buffer_recycle(&self.buffers, flags >> IORING_CQE_BUFFER_SHIFT)
-        return 0
-
-    cdef int more_receive_buffers(self) except -1:
-        buffers_publish(&self.buffers)
-        buffers_grow(&self.buffers)
-        return 0
 
     # ---- the loop's life ------------------------------------------------------------------
 
@@ -500,8 +384,8 @@ cdef class RingEngine(Engine):
         if self.closed:
             return 0
         self.closed = True
-        for index in range(self.queued_length):
-            self.queued[index].state = OPERATION_IDLE
+        for index in range(self.queued.length):
+            self.queued.items[index].state = OPERATION_IDLE
         for index in range(self.collected_head, self.collected_tail):
             if not self.collected[index].flags & IORING_CQE_F_MORE:
                 self.collected[index].operation.state = OPERATION_IDLE
@@ -514,25 +398,13 @@ cdef class RingEngine(Engine):
     cdef void abandon(self) noexcept:
         self.abandoned = True
         self.collected_head = self.collected_tail = 0
-        self.queued_length = 0
+        self.queued.length = 0
         self.held_by_kernel = self.in_flight = 0
         self.buffers.ring = NULL
         self.buffers.recycled = 0
         control, self.control = self.control, None
         if control is not None:
             control.abandon()
-
-
-cdef Operation **grown(Operation **operations, size_t length, size_t *capacity) except NULL:
-    """The array with room for one more."""
-    cdef size_t wanted = 16 if capacity[0] == 0 else capacity[0] * 2
-    if operations != NULL and length < capacity[0]:
-        return operations
-    operations = <Operation **>realloc(operations, wanted * sizeof(Operation *))
-    if operations == NULL:
-        raise MemoryError
-    capacity[0] = wanted
-    return operations
 
 
 cdef int watch_wakes_again(Operation *operation, int result, unsigned int flags) except -1:

@@ -10,7 +10,8 @@ from loopx.ring.liburing cimport *
 cdef extern from * nogil:
     """
     #define loopx_load_acquire(pointer) __atomic_load_n((pointer), __ATOMIC_ACQUIRE)
-    #define loopx_store_release(pointer, value) __atomic_store_n((pointer), (value), __ATOMIC_RELEASE)
+    #define loopx_store_release(pointer, value) \\
+        __atomic_store_n((pointer), (value), __ATOMIC_RELEASE)
     """
     unsigned int loopx_load_acquire(unsigned int *pointer)
     void loopx_store_release(unsigned int *pointer, unsigned int value)

@@ -15,12 +15,14 @@ cdef struct Inbox:
 
 cdef extern from * nogil:
     """
-    #define loopx_exchange_node(place, value) __atomic_exchange_n((place), (value), __ATOMIC_SEQ_CST)
+    #define loopx_exchange_node(place, value) \\
+        __atomic_exchange_n((place), (value), __ATOMIC_SEQ_CST)
     #define loopx_load_node(place) __atomic_load_n((place), __ATOMIC_SEQ_CST)
     #define loopx_replace_node(place, expected, value) \\
         __atomic_compare_exchange_n((place), (expected), (value), 0, \\
                                     __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
-    #define loopx_exchange_int(place, value) __atomic_exchange_n((place), (value), __ATOMIC_SEQ_CST)
+    #define loopx_exchange_int(place, value) \\
+        __atomic_exchange_n((place), (value), __ATOMIC_SEQ_CST)
     """
     InboxNode *loopx_exchange_node(InboxNode **place, InboxNode *value)
     InboxNode *loopx_load_node(InboxNode **place)

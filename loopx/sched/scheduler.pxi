@@ -14,6 +14,7 @@ cdef class Scheduler:
     cdef unsigned long long callbacks         # run so far
     cdef bint debug
     cdef bint closed
+    cdef readonly bint forked                 # a forked child's copy of its parent's loop
     cdef public double slow_callback_duration   # seconds: what debug mode reports as slow
     cdef object current_handle                # in debug mode, while it runs
 
@@ -44,6 +45,9 @@ cdef class Scheduler:
     # ---- scheduling -----------------------------------------------------------------------
 
     cdef int check_closed(self) except -1:
+        if self.forked:
+            raise RuntimeError("this event loop belongs to the process that forked this one; "
+                               "make a new loop here")
         if self.closed:
             raise RuntimeError("Event loop is closed")
         return 0

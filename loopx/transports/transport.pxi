@@ -74,7 +74,9 @@ cdef class SocketTransport(SendingTransport):
         return 0
 
     cdef inline int check_caller(self) except -1:
-        """Debug mode: a transport belongs to its loop's thread."""
+        """A transport belongs to its loop's process and, in debug mode, thread."""
+        if self.loop.forked:
+            self.loop.check_closed()
         if self.loop.debug:
             self.loop.check_thread()
         return 0
@@ -226,10 +228,17 @@ cdef class SocketTransport(SendingTransport):
             self.sockname = local_address(fd)
         self.fd = -1
         self.loop.disown_descriptor(fd, self)
-        if self.sock is not None:
-            self.sock.close()
-        else:
+        if self.sock is None:
             posix_close(fd)
+            return 0
+        try:
+            self.sock.close()
+        except OSError as error:              # somebody else closed the descriptor
+            self.loop.call_exception_handler({
+                "message": "Closing a transport's socket failed",
+                "exception": error,
+                "transport": self,
+            })
         return 0
 
     cdef int fatal_error(self, error, message) except -1:

@@ -1,0 +1,119 @@
+# What engines on completions share: completions collected but not yet dispatched, and the
+# provided buffers that receives were answered in.
+# Completions are copied out first and acted upon after: a callback may submit, cancel, stop the
+# loop or raise, and what is left stays collected for the next turn.
+# Only the loop's thread may touch it.
+
+cdef enum:
+    COALESCED_BYTES_MAX = 262144      # of one socket's completions handed out as one piece
+
+cdef struct Completion:
+    Operation *operation
+    int result
+    unsigned int flags
+
+
+cdef class CollectingEngine(Engine):
+    """Keeps completions, dispatches them, and reads what receives brought."""
+
+    cdef ProvidedBuffers buffers
+    cdef Completion *collected            # told by the kernel, not yet dispatched
+    cdef size_t collected_head
+    cdef size_t collected_tail
+    cdef size_t collected_capacity
+
+    cdef void free_collected(self) noexcept:
+        buffers_free(&self.buffers)
+        free(self.collected)
+        self.collected = NULL
+        self.collected_head = self.collected_tail = self.collected_capacity = 0
+
+    cdef int keep_collected(self, Operation *operation, int result,
+                            unsigned int flags) except -1:
+        cdef Completion *collected
+        cdef size_t capacity
+        if self.collected_tail == self.collected_capacity:
+            capacity = 256 if self.collected_capacity == 0 else self.collected_capacity * 2
+            collected = <Completion *>realloc(self.collected, capacity * sizeof(Completion))
+            if collected == NULL:
+                raise MemoryError
+            self.collected = collected
+            self.collected_capacity = capacity
+        self.collected[self.collected_tail].operation = operation
+        self.collected[self.collected_tail].result = result
+        self.collected[self.collected_tail].flags = flags
+        self.collected_tail += 1
+        return 0
+
+    cdef int pending_completions(self) noexcept:
+        return self.collected_head != self.collected_tail
+
+    cdef int dispatch(self) except -1:
+        cdef size_t end = self.collected_tail
+        cdef Completion completion
+        # A callback may raise KeyboardInterrupt: what is left stays collected for the next turn.
+        while self.collected_head < end:
+            completion = self.collected[self.collected_head]
+            self.collected_head += 1
+            if completion.flags & IORING_CQE_F_MORE:
+                completion.operation.on_completion(completion.operation, completion.result,
+                                                   completion.flags)
+            else:
+                self.finish(completion.operation, completion.result, completion.flags)
+        if self.buffers.recycled:
+            buffers_publish(&self.buffers)
+        return 0
+
+    cdef int finish(self, Operation *operation, int result, unsigned int flags) except -1:
+        """The terminal completion: the operation is idle again and may be submitted anew."""
+        cdef PyObject *owner = operation.owner
+        cdef bint internal = operation.internal
+        operation.state = OPERATION_IDLE
+        if internal:
+            return operation.on_completion(operation, result, flags)
+        self.in_flight -= 1
+        try:
+            operation.on_completion(operation, result, flags)
+        finally:
+            Py_DECREF(<object>owner)      # reclaim(), but the operation may be lent again
+        return 0
+
+    cdef object take_received(self, Operation *operation, int result, unsigned int flags):
+        cdef size_t first = self.collected_head
+        cdef size_t last = first
+        cdef Py_ssize_t total = result
+        cdef char *target
+        cdef Completion *completion
+        # TCP's completions of one socket stand side by side: hand them out as one piece.
+        while (last < self.collected_tail and total < COALESCED_BYTES_MAX
+               and flags & IORING_CQE_F_MORE):
+            completion = &self.collected[last]
+            if (completion.operation != operation or completion.result <= 0
+                    or not completion.flags & IORING_CQE_F_MORE):
+                break
+            total += completion.result
+            last += 1
+        data = PyBytes_FromStringAndSize(NULL, total)
+        target = PyBytes_AS_STRING(data)
+        self.copy_received(&target, result, flags)
+        while self.collected_head < last:
+            completion = &self.collected[self.collected_head]
+            self.copy_received(&target, completion.result, completion.flags)
+            self.collected_head += 1
+        return data
+
+    cdef void copy_received(self, char **target, int length, unsigned int flags) noexcept:
+        cdef int buffer_id = flags >> IORING_CQE_BUFFER_SHIFT
+        memcpy(target[0], buffer_address(&self.buffers, buffer_id), length)
+        target[0] += length
+        buffer_recycle(&self.buffers, buffer_id)
+
+    cdef int drop_received(self, unsigned int flags) except -1:
+        if flags & IORING_CQE_F_BUFFER:
+            buffer_recycle(&self.buffers, flags >> IORING_CQE_BUFFER_SHIFT)
+        return 0
+
+    cdef int more_receive_buffers(self) except -1:
+        buffers_publish(&self.buffers)
+        buffers_grow(&self.buffers)
+        return 0
