@@ -13,7 +13,7 @@ import os
 import shlex
 import subprocess
 
-import cffi
+import cffi  # type: ignore[import-untyped, unused-ignore]
 
 ADVICE = "liburing was not found: install liburing-dev (apt-get install liburing-dev)"
 

@@ -15,7 +15,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from loopx.dns import AddressInfo
 from loopx.sockets import SocketsMixin, refuse_tls_socket
@@ -27,6 +27,22 @@ _P = TypeVar("_P", bound=asyncio.BaseProtocol)
 
 # The failures of each connection attempt, in the order in which the attempts began.
 _Failures = list[list[OSError]]
+
+
+def _checked_hostname(ssl: TLSArgument, server_hostname: str | None, host: Any) -> str | None:
+    """The name that a server's certificate must have: the host's unless another is given.
+
+    An empty one given by the caller stands: it turns the check off.
+    """
+    if server_hostname is not None:
+        if not ssl:
+            raise ValueError("server_hostname is only meaningful with ssl")
+        return server_hostname
+    if not ssl:
+        return None
+    if not host:
+        raise ValueError("You must set server_hostname when using ssl without a host")
+    return cast(str, host)
 
 
 def _interleaved(infos: Iterable[AddressInfo], first_family_count: int) -> list[AddressInfo]:
@@ -133,13 +149,7 @@ class ConnectMixin(TLSMixin, SocketsMixin):
         closed then, also if it was passed in.
         """
         self._check_closed()
-        if server_hostname is not None and not ssl:
-            raise ValueError("server_hostname is only meaningful with ssl")
-        if server_hostname is None and ssl:
-            # An empty server_hostname given by the caller stands: it turns the check off.
-            if not host:
-                raise ValueError("You must set server_hostname when using ssl without a host")
-            server_hostname = host  # type: ignore[assignment]
+        server_hostname = _checked_hostname(ssl, server_hostname, host)
         refuse_timeouts_without_tls(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         if sock is not None:
             refuse_tls_socket(sock)

@@ -148,9 +148,16 @@ from asyncio.constants import _SendfileMode as SendfileMode
 from asyncio.format_helpers import _format_callback_source
 from asyncio.format_helpers import extract_stack
 from asyncio.log import logger
+from asyncio.sslproto import SSLProtocol, SSLProtocolState
+from asyncio.sslproto import _SSLProtocolTransport as SSLProtocolTransport
 from asyncio.trsock import TransportSocket
 from inspect import iscoroutinefunction, signature
 from asyncio import iscoroutine
+
+try:
+    import ssl
+except ImportError:                   # an interpreter built without OpenSSL
+    ssl = None
 
 from loopx.ring.control import RingControl, ensure_available
 

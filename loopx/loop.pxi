@@ -39,20 +39,29 @@ cdef class LoopCore(BaseLoop):
                 self.turn()
         finally:
             self.stopping = False
-            if not self.forked:
-                self.submit_last_writes()
-            self.running_thread = 0
+            try:
+                if not self.forked:
+                    self.submit_last_writes()
+            finally:
+                self.stop_running()
+
+    cdef int stop_running(self) except -1:
+        """Undo what running did; nothing of it may be left out, whatever a handler raises."""
+        self.running_thread = 0
+        try:
             if self.wakeup_armed:
                 self.wakeup_armed = False
                 self._wakeup_end()
+        finally:
             self.engine.suspend()
+        return 0
 
     cdef int turn(self) except -1:
         cdef long long timeout_ns
         self.turns += 1
         if self.unsent:
             self.send_unsent()
-        timeout_ns = 0 if self.stopping else self.timeout_ns()
+        timeout_ns = 0 if self.stopping or self.unsent else self.timeout_ns()
         if timeout_ns != 0 and not self.wakeup_armed:
             self.wakeup_armed = True
             self._wakeup_begin()
@@ -242,7 +251,8 @@ cdef class LoopCore(BaseLoop):
             "turns": self.turns,
             "callbacks": self.callbacks,
             "submissions": self.engine.submissions,
-            "system_calls": self.engine.system_calls,
+            "system_calls": self.engine.system_calls,       # for I/O, of all kinds
+            "enters": self.engine.enters,                   # io_uring_enter among them
             "completions": self.engine.completions,
             # Those of users: the loop's own watch of its self-pipe is not one.
             "operations_in_flight": self.engine.in_flight - (self.signal_pipe is not None

@@ -19,6 +19,8 @@ try:
 except ImportError:  # an interpreter built without OpenSSL
     ssl = None  # type: ignore[assignment]
 
+from loopx._core import TLSProtocol
+
 if TYPE_CHECKING:
     from loopx._core import LoopCore
 else:
@@ -165,7 +167,7 @@ class TLSMixin(LoopCore):
         call_connection_made: bool = True,
     ) -> sslproto.SSLProtocol:
         """asyncio's TLS protocol in front of `protocol`; ValueError for a timeout below 0."""
-        make: Any = sslproto.SSLProtocol
+        make: Any = TLSProtocol
         made: sslproto.SSLProtocol = make(
             self,
             protocol,

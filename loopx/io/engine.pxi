@@ -7,7 +7,8 @@ cdef class Engine:
 
     cdef Inbox *inbox                       # the loop's; asked before sleeping
     cdef bint running                       # between begin() and suspend()
-    cdef unsigned long long system_calls
+    cdef unsigned long long system_calls    # for I/O, of all kinds
+    cdef unsigned long long enters          # those of them that submit and wait
     cdef unsigned long long submissions
     cdef unsigned long long completions
     cdef Py_ssize_t in_flight               # operations not idle, internal ones left out
@@ -31,6 +32,10 @@ cdef class Engine:
 
     cdef int cancel(self, Operation *operation) except -1:
         """Ask for an early end. The terminal completion still comes, cancelled or not."""
+        raise NotImplementedError
+
+    cdef int flush(self) except -1:
+        """Submit now, without waiting: what was cancelled is cancelled when this returns."""
         raise NotImplementedError
 
     cdef int wait(self, long long timeout_ns) except -1:

@@ -7,6 +7,7 @@ cdef enum:
     RING_ENTRIES = 256
     COMPLETION_ENTRIES = 2048
     BUSY_TURNS_MAX = 1           # turns with something to run that may go by without a look
+    BUSY_LOOKS_MAX = 16          # looks that find nothing, until other threads get the GIL
     OVERFLOW_ROUNDS = 4          # how often one wait() goes back for completions that overflowed
     CALL_IS_LONG = 8             # submissions from which on the GIL is worth releasing
 
@@ -26,6 +27,7 @@ cdef class RingEngine(CollectingEngine):
     cdef Py_ssize_t held_by_kernel        # started, terminal completion not yet collected
     cdef list foreign_cancels             # (owner, address) of what other threads cancelled
     cdef int busy_turns                   # since the last look at the kernel's flags
+    cdef int busy_looks                   # at the kernel's flags since the GIL was released
     cdef bint suspending
     cdef bint abandoned                   # this is a forked child's copy
     cdef bint closed
@@ -233,6 +235,7 @@ cdef class RingEngine(CollectingEngine):
         """One io_uring_enter(2). Returns 1 when a signal ended it, else 0."""
         cdef int result
         self.system_calls += 1
+        self.enters += 1
         if min_complete or ring_unsubmitted(&self.ring) >= CALL_IS_LONG:
             with nogil:
                 result = ring_enter(&self.ring, min_complete, timeout_ns)
@@ -243,6 +246,12 @@ cdef class RingEngine(CollectingEngine):
         if result == -EINTR:
             return 1
         raise OSError(-result, f"io_uring_enter: {os.strerror(-result)}")
+
+    cdef int flush(self) except -1:
+        if self.running and self.thread_is_ours() and self.control is not None:
+            self.enter(0, 0)
+            self.collect()
+        return 0
 
     cdef int wait(self, long long timeout_ns) except -1:
         cdef int interrupted
@@ -258,7 +267,7 @@ cdef class RingEngine(CollectingEngine):
             if timeout_ns == 0:
                 if self.abandoned:
                     self.need_ring()
-                return 0
+                return self.let_others_run()
             self.need_ring()
         if timeout_ns != 0 and (ring_completions_ready(&self.ring)
                                 or not inbox_announce_sleep(self.inbox)):
@@ -276,9 +285,20 @@ cdef class RingEngine(CollectingEngine):
                 inbox_withdraw_sleep(self.inbox)
         elif ring_unsubmitted(&self.ring) or ring_has_kernel_work(&self.ring):
             self.enter(0, 0)
+        else:
+            self.let_others_run()
         self.collect()
         if interrupted:
             PyErr_CheckSignals()       # Python's handlers run here, as after any EINTR
+        return 0
+
+    cdef int let_others_run(self) except -1:
+        """A loop that always has something to run would keep the GIL for its switch interval."""
+        self.busy_looks += 1
+        if self.busy_looks == BUSY_LOOKS_MAX:
+            self.busy_looks = 0
+            with nogil:
+                pass
         return 0
 
     cdef int collect(self) except -1:

@@ -12,9 +12,13 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from typing import TYPE_CHECKING
 
 from loopx._liburing import ffi, lib
 from loopx.ring.limits import KERNEL_NEEDED, explain, read_limits
+
+if TYPE_CHECKING:
+    from loopx._liburing import _CData
 
 # By number, since liburing 2.3's header lacks them: io_uring_enter(2), <linux/io_uring.h>.
 ENTER_REGISTERED_RING = 1 << 4  # Linux 5.18
@@ -108,7 +112,7 @@ class RingControl:
         self.cq_entries: int = params.cq_entries
         self.enter_fd = self.fd
         self.enter_flags = ENTER_NO_IOWAIT if self.features & FEATURE_NO_IOWAIT else 0
-        self._buffer_rings: list[tuple[ffi.CData, int]] = []
+        self._buffer_rings: list[tuple[_CData, int]] = []
         self._slot = -1
         self._owner = _thread_slots(os.getpid())
         # A child that wrote to the mappings would write to the parent's ring. liburing fails
@@ -116,7 +120,7 @@ class RingControl:
         lib.io_uring_ring_dontfork(self._ring)
         self._take_slot()
 
-    def _set_up(self, params: ffi.CData, entries: int, cq_entries: int) -> None:
+    def _set_up(self, params: _CData, entries: int, cq_entries: int) -> None:
         global _rung
         rung = _rung
         while True:

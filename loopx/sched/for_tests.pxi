@@ -44,8 +44,9 @@ cdef class TimersHeapForTests:
         self.timers = {}
 
     def __dealloc__(self):
-        for address in self.timers.values():
-            free(<void *><size_t>address)
+        cdef ssize_t place
+        for place in range(self.heap.length):
+            free(self.heap.timers[place])
         timers_heap_free(&self.heap)
 
     def __len__(self):

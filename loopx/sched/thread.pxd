@@ -4,7 +4,9 @@
 cdef extern from * nogil:
     """
     static unsigned long long loopx_threads_seen;
-    static __thread unsigned long long loopx_thread_number;
+    /* initial-exec: no call to find it, at the price of 8 bytes of static storage. */
+    static __thread __attribute__((tls_model("initial-exec")))
+        unsigned long long loopx_thread_number;
     static inline unsigned long long loopx_current_thread(void) {
         if (!loopx_thread_number)
             loopx_thread_number = __atomic_add_fetch(&loopx_threads_seen, 1, __ATOMIC_RELAXED);

@@ -45,6 +45,8 @@ cdef class Acceptor:
         self.active = False
         if self.operation.state != OPERATION_IDLE and not self.loop.closed:
             self.loop.engine.cancel(&self.operation)
+            # As long as the kernel holds the operation the socket listens, even when closed.
+            self.loop.engine.flush()
 
     cdef int wait(self) except -1:
         if self.active and self.operation.state == OPERATION_IDLE and not self.loop.closed:

@@ -15,6 +15,7 @@ cdef str CONNECTION_MADE = "connection_made"
 cdef str CONNECTION_LOST = "connection_lost"
 cdef str EOF_RECEIVED = "eof_received"
 cdef str DATA_RECEIVED = "data_received"
+cdef str BYTES_RECEIVED = "bytes_received"
 cdef str PAUSE_WRITING = "pause_writing"
 cdef str RESUME_WRITING = "resume_writing"
 cdef str GET_BUFFER = "get_buffer"
@@ -46,6 +47,7 @@ cdef class SocketTransport(SendingTransport):
     cdef bint eof_written
     cdef bint protocol_paused
     cdef bint buffered_protocol
+    cdef bint takes_bytes             # our own TLSProtocol: wants bytes_received(data)
     cdef bint lost_called             # connection_lost has been called
     cdef bint sock_given              # somebody else has the socket, and may close it
 
@@ -70,7 +72,9 @@ cdef class SocketTransport(SendingTransport):
 
     cdef int use_protocol(self, protocol) except -1:
         self.protocol = protocol
-        self.buffered_protocol = isinstance(protocol, BufferedProtocol)
+        self.takes_bytes = getattr(protocol, "_takes_bytes", False) is True
+        self.buffered_protocol = (not self.takes_bytes
+                                  and isinstance(protocol, BufferedProtocol))
         return 0
 
     cdef inline int check_caller(self) except -1:
@@ -264,8 +268,9 @@ cdef class SocketTransport(SendingTransport):
     def __del__(self):
         if self.fd < 0:
             return
-        if not self.loop.forked:
-            warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self)
-        self.close_descriptor()
+        description = repr(self)
+        self.close_descriptor()             # first: the warning may be turned into an error
         if self.server is not None:
             self.server._detach(self)
+        if not self.loop.forked:
+            warnings.warn(f"unclosed transport {description}", ResourceWarning, source=self)

@@ -1,0 +1,450 @@
+"""Types of the native part of loopx, in the order of _core.pyx's include list.
+
+Everything here belongs to the thread that runs the loop: only `call_soon_threadsafe` may be
+called from another one. What begins with an underscore is for loopx's own modules. Times are in
+seconds, sizes in bytes. What asyncio documents is meant as there unless a docstring says
+otherwise. Must not promise what the core lacks: tests/test_stubs.py compares the two.
+"""
+
+import asyncio
+from asyncio.constants import _SendfileMode
+from asyncio.sslproto import SSLProtocol, _SSLProtocolTransport
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from contextvars import Context
+from socket import socket
+from traceback import StackSummary
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar, TypeVarTuple, final, type_check_only
+
+from _typeshed import FileDescriptorLike, ReadableBuffer, WriteableBuffer
+from typing_extensions import Self, disjoint_base
+
+from loopx._transport_base import TransportBase
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
+_Callback: TypeAlias = Callable[..., object]
+_CallbackOf: TypeAlias = Callable[[*_Ts], object]
+_Coro: TypeAlias = Coroutine[Any, Any, _T] | Generator[Any, None, _T]
+_Future: TypeAlias = asyncio.Future[_T]
+_Context: TypeAlias = Context | None
+# Called as factory(loop, coroutine, **options): name, context, eager_start.
+_TaskFactory: TypeAlias = Callable[..., asyncio.Future[Any]]
+_Data: TypeAlias = bytes | bytearray | memoryview[Any]
+
+@type_check_only
+class _TransportOwner(Protocol):
+    """What a transport tells its server: that it came to be, that its connection is lost."""
+
+    def _attach(self, transport: StreamTransport, /) -> None: ...
+    def _detach(self, transport: StreamTransport, /) -> None: ...
+
+# ---- of native use only ------------------------------------------------------------------
+
+@disjoint_base
+class DebugInfo:
+    """What debug mode remembers of a handle."""
+
+@disjoint_base
+class Engine:
+    """What a loop asks of its engine: submit operations, wait, dispatch completions."""
+
+@disjoint_base
+class CollectingEngine(Engine):
+    """What engines share that collect completions first and dispatch them afterwards."""
+
+@final
+class RingEngine(CollectingEngine):
+    """The engine on io_uring."""
+
+@final
+class SignalPipe:
+    """The pair of sockets behind _signal_wakeup_fd()."""
+
+@final
+class DescriptorWatch:
+    """One direction of one descriptor in add_reader or add_writer."""
+
+@final
+class DescriptorWait:
+    """A future that waits for a descriptor once."""
+
+    def on_future_done(self, future: asyncio.Future[Any]) -> None:
+        """The future's callback: ends the poll when the future was cancelled."""
+
+def abandon_loops_after_fork() -> None:
+    """In a forked child: no loop of the parent may touch the parent's rings."""
+
+def check_callback(callback: object, method: str) -> None:
+    """TypeError for a coroutine (function), or for what is not callable (asyncio's wording)."""
+
+def describe_handle(handle: Handle) -> list[str]:
+    """The parts of a handle's repr, as asyncio's."""
+
+def format_handle(handle: Handle) -> str:
+    """A handle in debug mode's report: a task's step is shown as the task."""
+
+# ---- sched/ ------------------------------------------------------------------------------
+
+@disjoint_base
+class Handle:
+    """What call_soon returns: asyncio.Handle's interface, but no subclass of it.
+
+    Once cancelled it knows neither callback nor arguments.
+    """
+
+    def __init__(
+        self, callback: _Callback, args: Iterable[Any], loop: Scheduler, context: _Context = None
+    ) -> None:
+        """Without `context` the current one is copied. The handle is not scheduled."""
+    @property
+    def _callback(self) -> _Callback | None: ...
+    @property
+    def _args(self) -> tuple[Any, ...] | None: ...
+    @property
+    def _context(self) -> Context: ...
+    @property
+    def _loop(self) -> Scheduler: ...
+    @property
+    def _cancelled(self) -> bool: ...
+    @property
+    def _source_traceback(self) -> StackSummary | None:
+        """Where it was made, if that was in debug mode."""
+    def cancel(self) -> None:
+        """Make sure that the callback is not called any more. Idempotent."""
+    def cancelled(self) -> bool:
+        """True after cancel()."""
+    def get_context(self) -> Context:
+        """The context that the callback runs in. On Python 3.11 asyncio has no such method."""
+    def _run(self) -> None:
+        """Call the callback in its context, unless cancelled.
+
+        What it raises goes to the loop's exception handler; SystemExit and KeyboardInterrupt
+        get out.
+        """
+
+@disjoint_base
+class TimerHandle(Handle):
+    """What call_later and call_at return: a Handle, ordered by time.
+
+    As in asyncio, the hash is that of the time, and handles are equal when time, callback,
+    arguments and cancellation are.
+    """
+
+    def __init__(
+        self,
+        when: float,
+        callback: _Callback,
+        args: Iterable[Any],
+        loop: Scheduler,
+        context: _Context = None,
+    ) -> None: ...
+    @property
+    def _when(self) -> float: ...
+    @property
+    def _scheduled(self) -> bool:
+        """Whether it stands among the loop's timers."""
+    def when(self) -> float:
+        """The time at which the callback is due: seconds of loop.time()."""
+    def __hash__(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __lt__(self, other: TimerHandle, /) -> bool: ...
+    def __le__(self, other: TimerHandle, /) -> bool: ...
+    def __gt__(self, other: TimerHandle, /) -> bool: ...
+    def __ge__(self, other: TimerHandle, /) -> bool: ...
+
+@disjoint_base
+class Scheduler:
+    """call_soon, call_later, call_at, call_soon_threadsafe and time, as in asyncio.
+
+    The call_* methods raise RuntimeError when the loop is closed and, in debug mode, also on a
+    wrong thread (call_soon_threadsafe excepted); TypeError then for what cannot be called.
+    A callback runs in `context`, or else in a copy of the context of this call.
+    """
+
+    slow_callback_duration: float
+    """What debug mode reports as slow, in seconds; 0.1 unless set."""
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a forked child's copy of its parent's loop: it counts as closed."""
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Called for what nobody caught. Not defined here: a subclass must."""
+    def call_soon(
+        self, callback: _CallbackOf[*_Ts], *args: *_Ts, context: _Context = None
+    ) -> Handle:
+        """Call `callback(*args)` in the next turn."""
+    def call_soon_threadsafe(
+        self, callback: _CallbackOf[*_Ts], *args: *_Ts, context: _Context = None
+    ) -> Handle:
+        """call_soon from any thread: wakes the loop when it waits."""
+    def call_later(
+        self, delay: float, callback: _CallbackOf[*_Ts], *args: *_Ts, context: _Context = None
+    ) -> TimerHandle:
+        """Call `callback(*args)` after `delay` seconds. TypeError when that is no number."""
+    def call_at(
+        self, when: float, callback: _CallbackOf[*_Ts], *args: *_Ts, context: _Context = None
+    ) -> TimerHandle:
+        """Call `callback(*args)` at `when`, in seconds of time(). TypeError as in call_later."""
+    def time(self) -> float:
+        """Seconds of CLOCK_MONOTONIC (clock_gettime(2)): the same clock as time.monotonic()."""
+
+@disjoint_base
+class ReadyQueueForTests:
+    """sched/ready_queue.pxd with Python objects in it, for the state machines in tests/sched."""
+
+    def __new__(cls, capacity: int = 4) -> Self:
+        """ValueError unless the capacity, which grows, is a power of two."""
+    def __len__(self) -> int: ...
+    def push(self, item: object) -> None: ...
+    def pop(self) -> Any:
+        """The oldest item; IndexError when there is none."""
+
+@disjoint_base
+class TimersHeapForTests:
+    """sched/timers_heap.pxd with unique integer keys, for the state machines in tests/sched."""
+
+    def __len__(self) -> int: ...
+    def push(self, when: float, key: int) -> None:
+        """ValueError for a key that is in use."""
+    def cancel(self, key: int) -> None:
+        """KeyError for a key that is not in use."""
+    def peek(self) -> float | None:
+        """The earliest time, or None."""
+    def pop_due(self, now: float) -> list[int]:
+        """Remove the keys whose time is not after `now`; the earliest comes first."""
+
+# ---- io/ ---------------------------------------------------------------------------------
+
+@disjoint_base
+class BaseLoop(Scheduler):
+    """A scheduler with an engine. Of use only as LoopCore, which makes the engine."""
+
+    def _on_signal_bytes(self, data: bytes) -> None:
+        """Called with what was written to _signal_wakeup_fd(): numbers of signals, a byte each.
+
+        On the loop's thread, in a turn. Not defined here: a subclass must.
+        """
+
+@disjoint_base
+class SendingTransport(TransportBase):
+    """A transport whose writes leave with the turn's submission. Abstract."""
+
+# ---- transports/ -------------------------------------------------------------------------
+
+@disjoint_base
+class SocketTransport(SendingTransport):
+    """Protocol, flow control, information and closing of a connected socket.
+
+    What changes the state raises RuntimeError in a forked child and, in debug mode, on a wrong
+    thread. A transport that is collected without being closed warns (ResourceWarning) and closes
+    its descriptor.
+    """
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """'socket' (an asyncio.trsock.TransportSocket), 'sockname' or 'peername'.
+
+        The addresses are as socket.getsockname() and socket.getpeername() show them, and stay
+        known after closing; None when there is none. `default` for any other name.
+        """
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """The protocol in use; None, as in asyncio, once connection_lost() has been called."""
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Use another protocol from now on."""
+    def is_closing(self) -> bool:
+        """True from close() or abort() on."""
+    def get_write_buffer_size(self) -> int:
+        """Bytes written that the kernel has not taken yet."""
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """(low, high) water marks in bytes; (16384, 65536) unless set."""
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Set the water marks, in bytes; ValueError unless high >= low >= 0.
+
+        Without `high` it is 4 * `low` (65536 without either), without `low` a quarter of `high`.
+        The protocol's pause_writing() is called at once when more than `high` is unsent.
+        """
+    def _force_close(self, error: BaseException | None) -> None:
+        """Close at once, dropping what is unsent; connection_lost(error) comes in a next turn."""
+
+@disjoint_base
+class ReceivingTransport(SocketTransport):
+    """The receiving half of a stream's transport."""
+
+    def is_reading(self) -> bool:
+        """False after pause_reading(), and from close() on."""
+    def pause_reading(self) -> None:
+        """Hand out no data until resume_reading(). Idempotent."""
+    def resume_reading(self) -> None:
+        """Undo pause_reading(). Idempotent."""
+
+@disjoint_base
+class StreamTransport(ReceivingTransport):
+    """A connected TCP or Unix stream socket: what create_connection and servers make.
+
+    Made by LoopCore._make_stream_transport and Acceptor only; calling the class makes a
+    transport that is connected to nothing.
+    """
+
+    _start_tls_compatible: ClassVar[bool]
+    _sendfile_compatible: ClassVar[_SendfileMode]
+    _sendfile_busy: bool
+    """While true, write and writelines raise RuntimeError: a file is on its way."""
+
+    @property
+    def _protocol_paused(self) -> bool:
+        """Whether pause_writing() was called last."""
+    def write(self, data: _Data) -> None:
+        """Send `data`; returns at once. A mutable buffer is copied, so it may change later.
+
+        TypeError for what is no buffer, RuntimeError after write_eof(); quiet when it is lost.
+        """
+    def writelines(self, list_of_data: Iterable[_Data]) -> None:
+        """Send several bytes-like objects, in order. Raises what write() raises."""
+    def can_write_eof(self) -> bool:
+        """True: a stream socket can be half closed."""
+    def write_eof(self) -> None:
+        """Close the sending half (shutdown(2)) after what was written before. Idempotent.
+
+        OSError when nothing is unsent and the system call fails.
+        """
+    def close(self) -> None:
+        """Stop receiving, send what is unsent, then close. Idempotent."""
+    def abort(self) -> None:
+        """Close at once. What the socket takes without waiting is still sent."""
+
+class TLSProtocol(SSLProtocol):
+    """asyncio.sslproto.SSLProtocol, faster once the handshake is done."""
+
+    def bytes_received(self, data: bytes) -> None:
+        """What a StreamTransport calls instead of get_buffer() and buffer_updated()."""
+
+class TLSTransport(_SSLProtocolTransport):
+    """What TLSProtocol gives its protocol: asyncio's transport over TLS, with a faster write()."""
+
+@final
+class Acceptor:
+    """Makes a protocol and a transport for each connection to a listening socket.
+
+    `sock` stays the caller's. `server` (or None) is told of every transport. At most `backlog`
+    connections are accepted before other callbacks have their turn. Protocols run in copies of
+    the context that is current here. Short of descriptors or memory it reports to the loop's
+    exception handler and accepts again after a second.
+    """
+
+    def __init__(
+        self,
+        loop: LoopCore,
+        sock: socket,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        server: _TransportOwner | None,
+        backlog: int,
+    ) -> None: ...
+    def start(self) -> None:
+        """Accept from now on. Idempotent. RuntimeError when the loop is closed."""
+    def stop(self) -> None:
+        """Accept no more. Idempotent; the socket stays open."""
+
+# ---- loop.pxi ----------------------------------------------------------------------------
+
+@disjoint_base
+class LoopCore(BaseLoop):
+    """What is native of loopx.Loop. Subclasses add the methods that run per connection.
+
+    Raises EngineUnavailable, with cause and remedy, where io_uring cannot be had.
+    """
+
+    def _run(self) -> None:
+        """Take turns on this thread until stop(); what run_forever checks is not checked."""
+    def stop(self) -> None:
+        """Return from run_forever at the end of this turn, or of the first one."""
+    def is_running(self) -> bool:
+        """Whether a thread is in run_forever."""
+    def is_closed(self) -> bool:
+        """Whether close() was called."""
+    def close(self) -> None:
+        """Free everything; RuntimeError while running. Idempotent."""
+    def _check_closed(self) -> None:
+        """RuntimeError when the loop is closed."""
+
+    # What the core calls, for subclasses to override; these do nothing.
+    def _on_close(self) -> None:
+        """Called once by close(), while everything still works."""
+    def _wakeup_begin(self) -> None:
+        """Called before the first wait of a run: signals must end it."""
+    def _wakeup_end(self) -> None:
+        """Called after a run in which _wakeup_begin() was called."""
+
+    def get_debug(self) -> bool:
+        """Whether debug mode is on: at first by -X dev or PYTHONASYNCIODEBUG."""
+    def set_debug(self, enabled: bool) -> None:
+        """Turn debug mode on or off: slow callbacks, wrong threads, where handles were made."""
+    @property
+    def _current_handle(self) -> Handle | None:
+        """The handle that runs now; None outside of debug mode."""
+    def create_future(self) -> asyncio.Future[Any]:
+        """An asyncio.Future of this loop."""
+    def create_task(
+        self, coro: _Coro[_T], *, name: str | None = None, context: _Context = None, **options: Any
+    ) -> asyncio.Task[_T]:
+        """Schedule a coroutine as an asyncio.Task, or as what the task factory makes.
+
+        `options` go to either: `eager_start`, where Python has it. RuntimeError when closed.
+        """
+    def set_task_factory(self, factory: _TaskFactory | None) -> None:
+        """`factory(loop, coro, **options)` makes tasks from now on; None: asyncio.Task.
+
+        A name is among the options from Python 3.13.3 on; before, task.set_name is called.
+        TypeError for what is neither callable nor None.
+        """
+    def get_task_factory(self) -> _TaskFactory | None:
+        """The task factory, or None."""
+    def add_reader(self, fd: FileDescriptorLike, callback: _CallbackOf[*_Ts], *args: *_Ts) -> None:
+        """Call `callback(*args)` whenever `fd` (a descriptor, or has fileno()) can be read.
+
+        It replaces an earlier reader. ValueError for what is no descriptor, OSError for one that
+        is not open, PermissionError for a regular file or folder (as epoll_ctl(2)), RuntimeError
+        when a transport uses it or the loop is closed.
+        """
+    def add_writer(self, fd: FileDescriptorLike, callback: _CallbackOf[*_Ts], *args: *_Ts) -> None:
+        """Call `callback(*args)` whenever `fd` can be written. Raises what add_reader raises."""
+    def remove_reader(self, fd: FileDescriptorLike) -> bool:
+        """Undo add_reader; True when there was something to undo.
+
+        ValueError for what is no descriptor, RuntimeError when a transport uses it.
+        """
+    def remove_writer(self, fd: FileDescriptorLike) -> bool:
+        """Undo add_writer; True when there was something to undo. Raises as remove_reader."""
+    def _check_not_owned(self, fd: int) -> None:
+        """RuntimeError when a transport uses the descriptor."""
+    def _make_stream_transport(
+        self,
+        sock: socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: _Future[None] | None = None,
+        server: _TransportOwner | None = None,
+    ) -> StreamTransport:
+        """Take over a connected, non-blocking stream socket; TCP_NODELAY is set on TCP.
+
+        connection_made() is called in the next turn, then receiving starts and `waiter` is
+        completed. RuntimeError when the loop is closed; the socket is the caller's then.
+        """
+    def _wait_readable(self, fd: int) -> _Future[None]:
+        """A future of the descriptor becoming readable, by one poll through the ring.
+
+        Cancelling it cancels the poll. OSError through the future when it cannot be polled.
+        """
+    def _wait_writable(self, fd: int) -> _Future[None]:
+        """A future of the descriptor becoming writable. As _wait_readable."""
+    def _recv_future(self, sock: socket, fd: int, receive_bytes: int) -> _Future[bytes]:
+        """A future of at most `receive_bytes` bytes from `sock`; cancelled, it takes none."""
+    def _recv_into_future(self, sock: socket, fd: int, buffer: WriteableBuffer) -> _Future[int]:
+        """A future of how many bytes were received into `buffer`."""
+    def _send_future(self, sock: socket, fd: int, data: ReadableBuffer) -> _Future[int]:
+        """A future of how many bytes of `data` were sent: at least 1 when there are any."""
+    def _signal_wakeup_fd(self) -> int:
+        """The writing end of the self-pipe, for signal.set_wakeup_fd; made by the first call."""
+    def stats(self) -> dict[str, int]:
+        """Counts since the loop was made, and what is there now.
+
+        Counted: turns, callbacks, submissions, system_calls, completions. Now:
+        operations_in_flight (those of the loop itself left out), ready, timers.
+        """

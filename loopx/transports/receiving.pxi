@@ -1,0 +1,292 @@
+# The receiving half of a stream's transport. Only the loop's thread may touch it.
+#
+# Small traffic: a multishot receive into provided buffers, so that an idle connection pins none.
+# Bulk: when a batch brings BULK_BYTES, the multishot is cancelled and the transport waits for
+# readiness instead, then receives up to 256 KiB straight into the object that it hands out;
+# BULK_SMALL_READS small reads in a row lead back. Pausing cancels lazily: only when data comes,
+# which is then held until resume_reading.
+
+cdef enum:
+    BULK_BYTES = 32768
+    BULK_RECEIVE_BYTES_MIN = 65536
+    BULK_RECEIVE_BYTES_MAX = 262144
+    BULK_SMALL_BYTES = 8192
+    BULK_SMALL_READS = 8
+
+
+cdef class ReceivingTransport(SocketTransport):
+    """A connected stream socket that hands what it receives to its protocol."""
+
+    cdef list held               # received while paused: bytes, None for the end, or an exception
+    cdef int bulk_bytes          # what the next bulk receive asks for; 0: not in bulk
+    cdef unsigned char small_reads
+    cdef bint read_eof           # the peer is done sending
+    cdef bint delivery_scheduled
+
+    cdef int connected(self) except -1:
+        """Tell the protocol, then receive."""
+        try:
+            self.protocol.connection_made(self)
+        finally:
+            self.receive()
+        return 0
+
+    def _connected(self, waiter):
+        try:
+            self.connected()
+        finally:
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+
+    cdef int receive(self) except -1:
+        """Ask for data, unless that is asked already or nobody wants any."""
+        if (self.receive_operation.state != OPERATION_IDLE or self.paused or self.closing
+                or self.read_eof or self.held is not None):
+            return 0
+        if self.bulk_bytes:
+            self.receive_operation.kind = POLL
+            self.receive_operation.events = POLLIN
+        else:
+            self.receive_operation.kind = RECEIVE_MULTISHOT
+        return self.loop.engine.submit(&self.receive_operation)
+
+    cdef int stop_receiving(self) except -1:
+        if self.receive_operation.state != OPERATION_IDLE:
+            self.loop.engine.cancel(&self.receive_operation)
+        return 0
+
+    cdef int received(self, int result, unsigned int flags, bint last) except -1:
+        """A completion of the multishot receive."""
+        cdef Engine engine = self.loop.engine
+        if self.closing:
+            engine.drop_received(flags)
+        elif result > 0:
+            data = engine.take_received(&self.receive_operation, result, flags)
+            if PyBytes_GET_SIZE(data) >= BULK_BYTES and not self.bulk_bytes:
+                self.bulk_bytes = BULK_RECEIVE_BYTES_MIN
+                if not last:
+                    self.stop_receiving()
+            self.deliver(data)
+        elif result == 0:
+            self.deliver(None)
+        elif result == -ENOBUFS:
+            engine.more_receive_buffers()
+        elif result != -ECANCELED and result != -EAGAIN and result != -EINTR:
+            self.deliver(OSError(-result, os.strerror(-result)))
+        return 0
+
+    cdef int readable(self, int result) except -1:
+        """The poll's completion in bulk mode: receive straight into what is handed out."""
+        if self.closing or self.paused or result == -ECANCELED:
+            return 0
+        if self.buffered_protocol:
+            return self.receive_into_protocol()
+        data = receive_bytes(self.fd, self.bulk_bytes)
+        self.loop.engine.system_calls += 1
+        if data is None:
+            return 0
+        if type(data) is int:
+            return self.deliver(OSError(<int>data, os.strerror(data)))
+        if PyBytes_GET_SIZE(data) == 0:
+            return self.deliver(None)
+        self.adapt_bulk(PyBytes_GET_SIZE(data))
+        return self.deliver(data)
+
+    cdef void adapt_bulk(self, Py_ssize_t length) noexcept:
+        """Ask for more when the buffer was filled; leave bulk after several small reads."""
+        if length == self.bulk_bytes and self.bulk_bytes < BULK_RECEIVE_BYTES_MAX:
+            self.bulk_bytes *= 2
+        if length > BULK_SMALL_BYTES:
+            self.small_reads = 0
+            return
+        self.small_reads += 1
+        if self.small_reads == BULK_SMALL_READS:
+            self.small_reads = 0
+            self.bulk_bytes = 0
+
+    cdef int receive_into_protocol(self) except -1:
+        """Bulk into a BufferedProtocol's own buffer."""
+        cdef Py_buffer view
+        cdef ssize_t length
+        cdef int error
+        if self.get_buffer(-1, &view) < 0:
+            return 0
+        with nogil:
+            length = posix_recv(self.fd, view.buf, view.len, MSG_DONTWAIT)
+            error = errno
+        PyBuffer_Release(&view)
+        self.loop.engine.system_calls += 1
+        if length > 0:
+            self.adapt_bulk(length)
+            return self.buffer_updated(length)
+        if length == 0:
+            return self.deliver(None)
+        if error == EAGAIN or error == EINTR:
+            return 0
+        return self.deliver(OSError(error, os.strerror(error)))
+
+    cdef int deliver(self, item) except -1:
+        """Hand to the protocol bytes, the end of the stream (None), or an exception."""
+        if self.paused or self.held is not None:
+            if self.held is None:
+                self.held = []
+            self.held.append(item)
+            return self.stop_receiving()
+        PyContext_Enter(self.context)
+        try:
+            self.deliver_in_context(item)
+        finally:
+            PyContext_Exit(self.context)
+        return 0
+
+    cdef int deliver_in_context(self, item) except -1:
+        cdef PyObject *result
+        cdef object protocol = self.protocol
+        if item is None:
+            return self.deliver_eof(protocol)
+        if not PyBytes_CheckExact(item):
+            return self.fatal_error(item, "Fatal read error on socket transport")
+        if self.buffered_protocol:
+            return self.feed_buffered(item)
+        try:
+            result = call_method_1(protocol, BYTES_RECEIVED if self.takes_bytes else DATA_RECEIVED,
+                                   item)
+            if result == NULL:
+                raise_current()
+            Py_DECREF(<object>result)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self.fatal_error(error, "Fatal error: protocol.data_received() call failed.")
+        return 0
+
+    cdef int deliver_eof(self, protocol) except -1:
+        self.read_eof = True
+        try:
+            keep_open = protocol.eof_received()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            return self.fatal_error(error, "Fatal error: protocol.eof_received() call failed.")
+        if not keep_open:
+            self.close()
+        return 0
+
+    cdef int feed_buffered(self, bytes data) except -1:
+        """Copy received bytes into a BufferedProtocol's buffers, as many as it takes."""
+        cdef Py_buffer view
+        cdef Py_ssize_t offset = 0, length
+        while offset < PyBytes_GET_SIZE(data) and not self.closing:
+            if not self.buffered_protocol:          # set_protocol in a callback
+                return self.deliver_in_context(data[offset:])
+            if self.get_buffer(PyBytes_GET_SIZE(data) - offset, &view) < 0:
+                return 0
+            length = min(view.len, PyBytes_GET_SIZE(data) - offset)
+            memcpy(view.buf, PyBytes_AS_STRING(data) + offset, length)
+            PyBuffer_Release(&view)
+            offset += length
+            self.buffer_updated(length)
+            if self.paused and offset < PyBytes_GET_SIZE(data):
+                return self.deliver(data[offset:])
+        return 0
+
+    cdef int get_buffer(self, Py_ssize_t hint, Py_buffer *view) except -2:
+        """The protocol's buffer, or -1 when it failed and the transport is closed for it."""
+        try:
+            buffer = self.protocol.get_buffer(hint)
+            PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE)
+            if view.len == 0:
+                PyBuffer_Release(view)
+                raise RuntimeError("get_buffer() returned an empty buffer")
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self.fatal_error(error, "Fatal error: protocol.get_buffer() call failed.")
+            return -1
+        return 0
+
+    cdef int buffer_updated(self, Py_ssize_t length) except -1:
+        try:
+            self.protocol.buffer_updated(length)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self.fatal_error(error, "Fatal error: protocol.buffer_updated() call failed.")
+        return 0
+
+    def is_reading(self):
+        """False after pause_reading, and from close() on."""
+        return not self.closing and not self.paused
+
+    def pause_reading(self):
+        """Hand out no data until resume_reading(). Idempotent."""
+        self.check_caller()
+        if not self.closing and not self.paused:
+            self.paused = True
+
+    def resume_reading(self):
+        """Undo pause_reading(). Idempotent."""
+        self.check_caller()
+        if self.closing or not self.paused:
+            return
+        self.paused = False
+        if self.held is None:
+            self.receive()
+        elif not self.delivery_scheduled:
+            self.delivery_scheduled = True
+            self.loop.schedule(self._deliver_held, (), self.context)
+
+    def _deliver_held(self):
+        """What came while reading was paused; a callback may pause again in the middle."""
+        self.delivery_scheduled = False
+        while self.held and not self.paused and not self.closing:
+            held, self.held = self.held, None
+            self.deliver_in_context(held.pop(0))
+            if held:
+                self.held = (self.held or []) + held     # what it left undone comes first
+        if not self.held or self.closing:
+            self.held = None
+        self.receive()
+
+
+cdef int on_received(Operation *operation, int result, unsigned int flags) except -1:
+    cdef ReceivingTransport transport = <ReceivingTransport>operation.owner
+    cdef bint last = operation.state == OPERATION_IDLE
+    try:
+        if operation.kind == POLL:
+            transport.readable(result)
+        else:
+            transport.received(result, flags, last)
+    finally:
+        if last:
+            if transport.closing:
+                transport.close_descriptor_when_idle()
+            else:
+                transport.receive()
+    return 0
+
+
+cdef object receive_bytes(int fd, Py_ssize_t length_max):
+    """recv(2): bytes (b'' at the end), None when nothing is there, or an errno."""
+    cdef PyObject *data
+    cdef ssize_t length
+    cdef int error
+    cdef char *target
+    fresh = PyBytes_FromStringAndSize(NULL, length_max)
+    target = PyBytes_AS_STRING(fresh)
+    with nogil:
+        length = posix_recv(fd, target, length_max, MSG_DONTWAIT)
+        error = errno
+    if length < 0:
+        return None if error == EAGAIN or error == EINTR else error
+    if length == length_max:
+        return fresh
+    if length < length_max // 2:
+        return PyBytes_FromStringAndSize(target, length)    # do not keep the rest allocated
+    Py_INCREF(fresh)
+    data = <PyObject *>fresh
+    fresh = None
+    resize_bytes(&data, length)
+    fresh = <object>data
+    Py_DECREF(fresh)
+    return fresh

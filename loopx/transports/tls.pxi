@@ -1,0 +1,119 @@
+# TLS over a transport: asyncio.sslproto.SSLProtocol with its per-packet paths compiled.
+# Handshake, shutdown, timeouts, flow control and errors are asyncio's own; what is here is what
+# runs for each packet of an established connection. Only the loop's thread may touch it.
+#
+# Two things cost SSLProtocol most: it asks OpenSSL for more until that raises SSLWantReadError, and
+# it makes a 256 KiB bytes object for each read. A record holds at most 16 KiB of plaintext, and
+# when neither the incoming buffer nor OpenSSL holds anything there is nothing more to ask for.
+
+cdef enum:
+    RECORD_BYTES_MAX = 16384
+
+cdef object WRAPPED = SSLProtocolState.WRAPPED
+cdef tuple SSL_AGAIN_ERRORS = () if ssl is None else (ssl.SSLWantReadError, ssl.SSLSyscallError)
+
+
+class TLSProtocol(SSLProtocol):
+    """asyncio.sslproto.SSLProtocol, faster once the handshake is done."""
+
+    _takes_bytes = True
+
+    def bytes_received(self, data):
+        """What StreamTransport calls instead of get_buffer() and buffer_updated()."""
+        self._incoming.write(data)
+        if self._state is WRAPPED:
+            self._do_read()
+        else:
+            SSLProtocol.buffer_updated(self, 0)       # acts on what came in, by state
+
+    def _do_read(self):
+        if (self._state is not WRAPPED or self._app_reading_paused
+                or self._app_protocol_is_buffer):
+            SSLProtocol._do_read(self)
+            return
+        try:
+            hand_out_plaintext(self)
+            if self._write_backlog:
+                self._do_write()
+            else:
+                self._process_outgoing()
+            if self._ssl_reading_paused or self._incoming.pending:
+                self._control_ssl_reading()
+        except Exception as error:
+            self._fatal_error(error, "Fatal error on SSL protocol")
+
+    def _get_app_transport(self):
+        if self._app_transport is None and not self._app_transport_created:
+            self._app_transport = TLSTransport(self._loop, self)
+            self._app_transport_created = True
+            return self._app_transport
+        return SSLProtocol._get_app_transport(self)
+
+    def _process_outgoing(self):
+        outgoing = self._outgoing
+        if outgoing.pending and not self._ssl_writing_paused:
+            self._transport.write(outgoing.read())
+        if self._app_writing_paused or self._write_buffer_size or outgoing.pending:
+            self._control_app_writing()
+
+
+cdef int hand_out_plaintext(protocol) except -1:
+    """Decrypt what has come in; one data_received for all of it, as SSLProtocol does."""
+    cdef list chunks = []
+    cdef bint closed = False
+    incoming = protocol._incoming
+    tls = native_tls_object(protocol)
+    read = tls.read
+    pending = tls.pending
+    try:
+        while True:
+            chunk = read(RECORD_BYTES_MAX)
+            if not chunk:
+                closed = True                  # close_notify
+                break
+            chunks.append(chunk)
+            if not incoming.pending and not pending():
+                break
+    except SSL_AGAIN_ERRORS:
+        pass
+    if chunks:
+        protocol._app_protocol.data_received(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+    if closed:
+        protocol._call_eof_received()
+        protocol._start_shutdown()
+    return 0
+
+
+class TLSTransport(SSLProtocolTransport):
+    """asyncio's transport over TLS, with a short way for what is written in the usual state."""
+
+    def write(self, data):
+        if PyBytes_CheckExact(data):
+            if PyBytes_GET_SIZE(data):
+                write_plaintext(self._ssl_protocol, data)
+        else:
+            SSLProtocolTransport.write(self, data)
+
+
+cdef int write_plaintext(protocol, bytes data) except -1:
+    """Encrypt and send, unless something is ahead in the queue or the connection is ending."""
+    cdef Py_ssize_t count = 0
+    if protocol._state is WRAPPED and not protocol._write_backlog:
+        try:
+            count = native_tls_object(protocol).write(data)
+            protocol._process_outgoing()
+        except SSL_AGAIN_ERRORS:
+            pass
+        except Exception as error:
+            protocol._fatal_error(error, "Fatal error on SSL protocol")
+            return 0
+        if count == PyBytes_GET_SIZE(data):
+            return 0
+    protocol._write_appdata((data[count:],))
+    return 0
+
+
+cdef object native_tls_object(protocol):
+    """What ssl.SSLObject wraps: the same read, write and pending without a call in between."""
+    wrapper = protocol._sslobj
+    return getattr(wrapper, "_sslobj", wrapper)
