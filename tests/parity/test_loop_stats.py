@@ -1,0 +1,227 @@
+"""loop.stats(): what it counts, and that a turn costs one system call.
+
+loopx only: asyncio's loop counts nothing.  The clients are a process of their own.
+"""
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.children import environment
+from tests.support.loops import require_loopx, run_once, run_turns
+from tests.support.net import run, serving, tcp_pair
+from tests.support.recorders import Echo
+from tests.support.threads import Elsewhere
+
+require_loopx()
+
+import loopx  # noqa: E402
+
+KEYS = {
+    "turns",
+    "callbacks",
+    "submissions",
+    "system_calls",
+    "enters",
+    "completions",
+    "operations_in_flight",
+    "ready",
+    "timers",
+}
+# Handing the work to a thread and being woken by it, twice.
+EXTRA_CALLS = 8
+
+
+@pytest.fixture
+def loop():
+    made = loopx.new_event_loop()
+    yield made
+    made.close()
+    assert made.stats()["operations_in_flight"] == 0
+
+
+def difference(after, before):
+    return {name: after[name] - before[name] for name in KEYS}
+
+
+def test_the_keys_are_there_and_count_from_zero(loop):
+    stats = loop.stats()
+    assert set(stats) >= KEYS
+    assert all(isinstance(stats[name], int) for name in KEYS)
+    assert all(stats[name] == 0 for name in KEYS)
+
+
+def test_stats_are_a_copy(loop):
+    before = dict(loop.stats())
+    stats = loop.stats()
+    run_once(loop)
+    assert {name: stats[name] for name in KEYS} == before
+
+
+def test_turns_and_callbacks(loop):
+    run_once(loop)
+    before = loop.stats()
+    for _ in range(10):
+        loop.call_soon(int)
+    run_turns(loop, 3)
+    passed = difference(loop.stats(), before)
+    assert passed["turns"] == 3
+    assert passed["callbacks"] == 13
+
+
+def test_ready_and_timers_are_what_waits(loop):
+    for _ in range(5):
+        loop.call_soon(int)
+    handles = [loop.call_later(1000, int) for _ in range(7)]
+    assert (loop.stats()["ready"], loop.stats()["timers"]) == (5, 7)
+    for handle in handles[:3]:
+        handle.cancel()
+    run_once(loop)
+    assert (loop.stats()["ready"], loop.stats()["timers"]) == (0, 4)
+
+
+def test_cancelled_timers_do_not_pile_up(loop):
+    for _ in range(100_000):
+        loop.call_later(1000, int).cancel()
+    run_once(loop)
+    assert loop.stats()["timers"] == 0
+
+
+def test_callbacks_alone_cost_no_system_call(loop):
+    run_once(loop)
+    before = loop.stats()
+    left = 5000
+
+    def again():
+        nonlocal left
+        left -= 1
+        loop.call_soon(again if left else loop.stop)
+
+    loop.call_soon(again)
+    loop.run_forever()
+    passed = difference(loop.stats(), before)
+    assert passed["turns"] >= 5000
+    # A look at the ring now and then is allowed, one a turn is not.
+    assert passed["system_calls"] <= passed["turns"] // 10
+
+
+def test_in_flight_follows_the_operations(loop):
+    async def main():
+        ours, theirs = tcp_pair()
+        with ours, theirs:
+            ours.setblocking(False)
+            idle = loop.stats()["operations_in_flight"]
+            task = loop.create_task(loop.sock_recv(ours, 10))
+            await asyncio.sleep(0.01)
+            during = loop.stats()["operations_in_flight"]
+            theirs.send(b"x")
+            assert await task == b"x"
+            await asyncio.sleep(0.01)
+            return during - idle, loop.stats()["operations_in_flight"] - idle
+
+    assert run(loop, main()) == (1, 0)
+
+
+class PlainEcho(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.transport.write(data)
+
+
+class Client:
+    """The process that plays all the clients, told by lines what to do next."""
+
+    def __init__(self, address, connections, rounds, size_bytes):
+        numbers = [str(number) for number in (address[1], connections, rounds, size_bytes)]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.echo_client", address[0], *numbers],
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait_for(self, word):
+        assert self.process.stdout.readline() == word + "\n"
+
+    def run_rounds(self):
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        self.wait_for("done")
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait(20)
+
+
+@pytest.mark.parametrize("connections", [8, 64])
+def test_one_system_call_a_turn(loop, connections):
+    rounds = 200
+
+    async def main():
+        async with serving(PlainEcho) as served:
+            client = Client(served.address, connections, rounds, 1024)
+            try:
+                await asyncio.to_thread(client.wait_for, "connected")
+                # Once for what is set up on the way, and then what is counted.
+                await asyncio.to_thread(client.run_rounds)
+                before = loop.stats()
+                await asyncio.to_thread(client.run_rounds)
+                return difference(loop.stats(), before)
+            finally:
+                await asyncio.to_thread(client.end)
+
+    passed = run(loop, main(), 50)
+    messages = connections * rounds
+    assert passed["completions"] >= messages
+    assert passed["enters"] <= passed["turns"] + EXTRA_CALLS, passed
+    # A send that is its turn's only one goes by send(2) instead of a submission.
+    assert passed["system_calls"] - passed["enters"] <= passed["turns"], passed
+    # Batching is the point: fewer than a wait, a receive and a send for each message.
+    assert passed["enters"] <= messages + EXTRA_CALLS, passed
+
+
+def test_idle_time_costs_no_turns(loop):
+    run(loop, asyncio.sleep(0.01))
+    before = loop.stats()
+    run(loop, asyncio.sleep(0.3))
+    assert difference(loop.stats(), before)["turns"] < 20
+
+
+def test_waking_from_threads_is_latched(loop):
+    """A burst of calls from a thread costs the loop few turns."""
+    seen = []
+
+    def burst():
+        for number in range(10_000):
+            loop.call_soon_threadsafe(seen.append, number)
+        loop.call_soon_threadsafe(loop.stop)
+
+    run_once(loop)
+    before = loop.stats()
+    with Elsewhere(burst):
+        loop.run_forever()
+    assert seen == list(range(10_000))
+    assert difference(loop.stats(), before)["turns"] < 5000
+
+
+def test_a_write_that_the_kernel_takes_at_once_leaves_nothing_in_flight(loop):
+    async def main():
+        ours, theirs = tcp_pair()
+        with theirs:
+            transport, protocol = await loop.create_connection(Echo, sock=ours)
+            await asyncio.sleep(0.01)
+            reading = loop.stats()["operations_in_flight"]
+            transport.write(b"x" * 100)
+            await asyncio.to_thread(theirs.recv, 100)
+            await asyncio.sleep(0.01)
+            assert loop.stats()["operations_in_flight"] == reading
+            transport.close()
+            await protocol.lost
+
+    run(loop, main())

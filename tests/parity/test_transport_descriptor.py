@@ -1,0 +1,181 @@
+"""A descriptor closed behind the loop's back, and one whose number is used again.
+
+Owns: os.close on what a transport, a server or an operation is using.
+Thread: the test's own.
+Must not: open anything while a dead number is still known to the loop, except to show that the
+new owner of the number is left in peace (loopx alone: asyncio makes no such promise).
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+
+import pytest
+
+from tests.support.net import (
+    capture_errors,
+    dial,
+    echo_once,
+    only_on,
+    run,
+    serving,
+    tcp_pair,
+    turns,
+    with_peer,
+)
+from tests.support.recorders import Echo, Recorder
+
+
+async def check_loop_works() -> None:
+    """A server and a client on the loop, from beginning to end.
+
+    Also called first: what a loop opens for itself when it first waits must not get the number
+    that the test sets free.
+    """
+    async with serving(Echo) as served:
+        client = await dial(served.address)
+        await echo_once(client)
+        client.transport.close()
+        assert await client.lost is None
+
+
+def number_of(transport: asyncio.BaseTransport) -> int:
+    """The number of the transport's descriptor."""
+    number: int = transport.get_extra_info("socket").fileno()
+    return number
+
+
+@only_on("loopx")
+@pytest.mark.parametrize("ending", ["close", "abort"])
+def test_closing_a_transport_without_descriptor(
+    loop: asyncio.AbstractEventLoop, ending: str
+) -> None:
+    """asyncio trips over closing the socket, and leaves its transport half closed."""
+
+    async def main() -> None:
+        await check_loop_works()
+        capture_errors(loop)
+        async with with_peer(Recorder) as (protocol, peer):
+            os.close(number_of(protocol.transport))
+            getattr(protocol.transport, ending)()
+            error = await protocol.lost
+            assert error is None or isinstance(error, OSError)
+            assert protocol.calls.count("connection_lost") == 1
+            await turns()
+            peer.close()
+        await check_loop_works()
+
+    run(loop, main())
+
+
+@only_on("loopx")
+def test_writing_without_descriptor(loop: asyncio.AbstractEventLoop) -> None:
+    """As above: connection_lost with the error, once, and nothing left behind."""
+
+    async def main() -> None:
+        await check_loop_works()
+        capture_errors(loop)
+        async with with_peer(Recorder) as (protocol, peer):
+            os.close(number_of(protocol.transport))
+            protocol.transport.write(b"into the void")
+            assert isinstance(await protocol.lost, OSError)
+            assert protocol.calls.count("connection_lost") == 1
+            await turns()
+            peer.close()
+        await check_loop_works()
+
+    run(loop, main())
+
+
+def test_a_listening_socket_closed_by_somebody(loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        await check_loop_works()
+        capture_errors(loop)
+        server = await loop.create_server(Echo, "127.0.0.1", 0)
+        os.close(server.sockets[0].fileno())
+        await turns()
+        with contextlib.suppress(OSError):  # asyncio lets the error of the closing through
+            server.close()
+        await turns()
+        await check_loop_works()
+
+    run(loop, main())
+
+
+def test_a_socket_closed_while_receiving(loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        await check_loop_works()
+        ours, theirs = tcp_pair()
+        ours.setblocking(False)
+        with theirs:
+            task = asyncio.ensure_future(loop.sock_recv(ours, 100))
+            await turns()
+            ours.close()
+            await turns()
+            task.cancel()
+            with pytest.raises((asyncio.CancelledError, OSError)):
+                await task
+            await turns()
+            theirs.settimeout(10)
+            assert await asyncio.to_thread(theirs.recv, 10) == b""
+        await check_loop_works()
+
+    run(loop, main())
+
+
+@only_on("loopx")
+def test_a_number_used_again_while_the_old_operation_waits(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """The new socket's data goes to the new socket's operation; asyncio confuses the two."""
+
+    async def main() -> None:
+        await check_loop_works()
+        ours, theirs = tcp_pair()
+        ours.setblocking(False)
+        old = asyncio.ensure_future(loop.sock_recv(ours, 100))
+        await turns()
+        number = ours.fileno()
+        ours.close()
+        fresh, right = socket.socketpair()
+        if right.fileno() == number:
+            fresh, right = right, fresh
+        elif fresh.fileno() != number:
+            os.dup2(fresh.fileno(), number)
+            fresh.close()
+            fresh = socket.socket(fileno=number)
+        fresh.setblocking(False)
+        with theirs, right, fresh:
+            for text in (b"one", b"two"):
+                task = asyncio.ensure_future(loop.sock_recv(fresh, 100))
+                await turns()
+                right.sendall(text)
+                assert await task == text
+            old.cancel()
+            await asyncio.wait([old])
+
+    run(loop, main())
+
+
+@only_on("loopx")
+def test_a_number_used_again_after_a_transport(loop: asyncio.AbstractEventLoop) -> None:
+    """What is left of the old transport touches neither reads nor writes of the new owner."""
+
+    async def main() -> None:
+        for _ in range(50):
+            async with with_peer(Recorder) as (protocol, peer):
+                protocol.transport.write(b"x" * 100_000)
+                protocol.transport.abort()
+                await protocol.lost
+                peer.close()
+            left, right = socket.socketpair()
+            left.setblocking(False)
+            with left, right:
+                task = asyncio.ensure_future(loop.sock_recv(left, 100))
+                right.sendall(b"fresh")
+                assert await task == b"fresh"
+                left.sendall(b"out")
+                assert right.recv(100) == b"out"
+
+    run(loop, main())
