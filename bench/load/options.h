@@ -1,0 +1,78 @@
+/*
+ * Command line of the load generator.
+ *
+ * Owns nothing; parsed once at start. A wrong option ends the process with status 2.
+ */
+#ifndef LOOPX_BENCH_OPTIONS_H
+#define LOOPX_BENCH_OPTIONS_H
+
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/types.h>
+
+struct options {
+    const char *host;
+    const char *ca_file; /* TLS is used if it is given */
+    double seconds;
+    double warmup_seconds;
+    size_t size_bytes;
+    unsigned connections;
+    unsigned timeout_seconds; /* for connecting, for the handshake and for one whole echo */
+    pid_t server_pid;
+    uint16_t port;
+    bool idle;
+};
+
+static inline void usage(const char *program)
+{
+    fprintf(stderr,
+            "usage: %s --port N [--host 127.0.0.1] [--connections 64] [--size 1024]\n"
+            "       [--seconds 2] [--warmup 0.5] [--timeout 5] [--server-pid PID] [--ca FILE]\n"
+            "       [--idle]\n",
+            program);
+    exit(2);
+}
+
+static inline struct options parse_options(int argc, char **argv)
+{
+    static const struct option known[] = {
+        { "host", required_argument, NULL, 'h' },
+        { "port", required_argument, NULL, 'p' },
+        { "connections", required_argument, NULL, 'c' },
+        { "size", required_argument, NULL, 's' },
+        { "seconds", required_argument, NULL, 'd' },
+        { "warmup", required_argument, NULL, 'w' },
+        { "timeout", required_argument, NULL, 't' },
+        { "server-pid", required_argument, NULL, 'P' },
+        { "ca", required_argument, NULL, 'C' },
+        { "idle", no_argument, NULL, 'i' },
+        { NULL, 0, NULL, 0 },
+    };
+    struct options options = { .host = "127.0.0.1", .seconds = 2.0, .warmup_seconds = 0.5,
+                               .size_bytes = 1024, .connections = 64, .timeout_seconds = 5 };
+    int letter;
+
+    while ((letter = getopt_long(argc, argv, "", known, NULL)) != -1) {
+        switch (letter) {
+        case 'h': options.host = optarg; break;
+        case 'p': options.port = (uint16_t)atoi(optarg); break;
+        case 'c': options.connections = (unsigned)atoi(optarg); break;
+        case 's': options.size_bytes = (size_t)atol(optarg); break;
+        case 'd': options.seconds = atof(optarg); break;
+        case 'w': options.warmup_seconds = atof(optarg); break;
+        case 't': options.timeout_seconds = (unsigned)atoi(optarg); break;
+        case 'P': options.server_pid = (pid_t)atoi(optarg); break;
+        case 'C': options.ca_file = optarg; break;
+        case 'i': options.idle = true; break;
+        default: usage(argv[0]);
+        }
+    }
+    if (optind != argc || options.port == 0 || options.connections == 0 || options.size_bytes == 0)
+        usage(argv[0]);
+    return options;
+}
+
+#endif

@@ -1,0 +1,148 @@
+"""One run: one row measured on one loop, from starting the server to ending it.
+
+Owns how each group of rows is measured. Returns the figures of a clean run and raises RunError for
+any other; it never returns part of one. Used from the driver's main thread only.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import tempfile
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.build import executable
+from bench.clients import Metrics, idle_connections, run_echo_load, run_wrk, with_machine_use
+from bench.paths import LOAD_CORE, SERVER_CORE
+from bench.processes import MachineUse, RunError, Server, python_command, run_pinned
+from bench.results import is_busy
+from bench.rows import LIMITS, Row
+
+MICRO_TIMEOUT_SECONDS = 120.0
+ANSWER_TIMEOUT_SECONDS = 5.0
+WARM_CONNECTIONS = 64
+LIMIT_COMMANDS = {
+    "c-epoll": ("echo_epoll",),
+    "c-uring": ("echo_uring", "multishot"),
+    "c-uring-bulk": ("echo_uring", "oneshot"),
+}
+
+
+def measure(row: Row, loop: str, seconds: float) -> Metrics:
+    """Measure ``row`` once on ``loop`` (a loop's name or one of the C limits).
+
+    ``seconds`` is the length of the measured window, for rows that have one.
+    """
+    if row.group == "echo":
+        return measure_echo(row, loop, seconds)
+    if row.group == "web":
+        return measure_web(row, loop, seconds)
+    if row.name == "memory-idle-connection":
+        return measure_idle_memory(row, loop)
+    return measure_micro(row, loop)
+
+
+def measure_undisturbed(row: Row, loop: str, seconds: float, retries: int) -> Metrics:
+    """Measure once, and again up to ``retries`` times while other work takes CPU from the run.
+
+    What is measured has no say in it: only the CPU time of other processes decides.
+    """
+    metrics = measure(row, loop, seconds)
+    for _ in range(retries):
+        if not is_busy(metrics):
+            break
+        metrics = measure(row, loop, seconds)
+    return metrics
+
+
+@contextmanager
+def serving(row: Row, loop: str) -> Iterator[tuple[Server, Path | None]]:
+    """Run the row's server on its core; yield it with its certificate authority, if it has one."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        ca_file = Path(folder) / "ca.pem" if row.kind.endswith("tls") else None
+        with Server(server_command(row, loop, ca_file), SERVER_CORE) as server:
+            yield server, ca_file
+
+
+def server_command(row: Row, loop: str, ca_file: Path | None) -> list[str]:
+    """Return the command of the row's server on a loop, or of a C limit."""
+    if loop in LIMITS:
+        program, *mode = LIMIT_COMMANDS[loop]
+        return [str(executable(program)), *mode]
+    command = python_command("bench.servers", "--loop", loop, "--kind", row.kind)
+    if "size_bytes" in row.parameters:
+        command += ["--size", str(row.parameters["size_bytes"])]
+    if ca_file is not None:
+        command += ["--ca", str(ca_file)]
+    return command
+
+
+def measure_echo(row: Row, loop: str, seconds: float) -> Metrics:
+    """Measure an echo row with the C load generator."""
+    with serving(row, loop) as (server, ca_file):
+        return run_echo_load(
+            server,
+            connections=row.parameters["connections"],
+            size_bytes=row.parameters["size_bytes"],
+            seconds=seconds,
+            ca_file=ca_file,
+        )
+
+
+def measure_web(row: Row, loop: str, seconds: float) -> Metrics:
+    """Check the server's answer, then measure it with wrk (in whole seconds)."""
+    with serving(row, loop) as (server, ca_file):
+        scheme = "http" if ca_file is None else "https"
+        url = f"{scheme}://localhost:{server.port}/"
+        check_hello(url, ca_file)
+        return run_wrk(
+            server, url, row.parameters["connections"], max(round(seconds), 1), warm_up=True
+        )
+
+
+def check_hello(url: str, ca_file: Path | None) -> None:
+    """Raise RunError unless ``url`` answers 200 with the expected body."""
+    from bench.servers.web import HELLO
+
+    context = None if ca_file is None else ssl.create_default_context(cafile=str(ca_file))
+    try:
+        with urllib.request.urlopen(
+            url, timeout=ANSWER_TIMEOUT_SECONDS, context=context
+        ) as answer:
+            status, body = answer.status, answer.read()
+    except OSError as error:
+        raise RunError(f"{url} does not answer: {error}") from error
+    if status != 200 or body != HELLO:
+        raise RunError(f"{url} answers {status} {body[:100]!r}")
+
+
+def measure_idle_memory(row: Row, loop: str) -> Metrics:
+    """Measure the growth of the server's resident memory for each idle connection, in KiB.
+
+    The server has served 64 connections before, so that what a loop makes once is not counted.
+    """
+    connections, size_bytes = row.parameters["connections"], row.parameters["size_bytes"]
+    with serving(row, loop) as (server, _), MachineUse(server.pid) as use:
+        with idle_connections(server, WARM_CONNECTIONS, size_bytes):
+            before = server.resident_bytes()
+        with idle_connections(server, connections, size_bytes):
+            grown = server.resident_bytes() - before
+        server.check_alive()
+    figures = {"resident_kib": grown / 1024 / connections, "base_kib": before / 1024}
+    return with_machine_use(figures, use)
+
+
+def measure_micro(row: Row, loop: str) -> Metrics:
+    """Run a micro-benchmark in a fresh process, on the server's core."""
+    cores = [SERVER_CORE]
+    if row.kind == "threadsafe-other-thread":
+        cores.append(LOAD_CORE)
+    command = python_command("bench.micro", "--loop", loop, "--bench", row.kind)
+    with MachineUse(None) as use:
+        output = run_pinned(command, cores, MICRO_TIMEOUT_SECONDS)
+    figures = json.loads(output.splitlines()[-1])
+    figures.pop("samples_ns", None)
+    return with_machine_use(figures, use)
