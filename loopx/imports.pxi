@@ -8,12 +8,12 @@ from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyConte
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject, PyTypeObject, inquiry, traverseproc, visitproc
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
-from libc.errno cimport (EAGAIN, EBADF, EBUSY, ECONNABORTED, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM,
-                         EPERM, ETIME, errno)
+from libc.errno cimport (EAGAIN, EBADF, EBUSY, ECONNABORTED, EINTR, EINVAL, EMFILE, ENFILE,
+                         ENOBUFS, ENOMEM, ENOTSOCK, EPERM, ETIME, errno)
 from libc.stdint cimport uint64_t
 from libc.stdio cimport fprintf, stderr
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove, memset
 
 from loopx.ring.liburing cimport *
 from loopx.ring.ring cimport *

@@ -20,6 +20,8 @@ cdef class LoopCore(BaseLoop):
         self.closed = True                # until __init__ is through
 
     def __init__(self):
+        if self.engine is not None:
+            raise RuntimeError("this event loop is made already")
         ensure_available()
         self.engine = RingEngine()
         self.engine.inbox = &self.inbox
@@ -31,9 +33,9 @@ cdef class LoopCore(BaseLoop):
 
     def _run(self):
         """Take turns on this thread until stop() (see run_forever)."""
-        self.engine.begin()
         self.running_thread = current_thread()
         try:
+            self.engine.begin()
             self.turn()
             while not self.stopping:
                 self.turn()
@@ -270,31 +272,33 @@ ctypedef int (*Clear)(PyObject *self) noexcept
 
 cdef int traverse_loop(PyObject *self, Visit visit, void *argument) noexcept:
     """tp_traverse of LoopCore: also what stands in the C structures, or a loop that nobody
-    closed would never be collected, because handles refer to their loop."""
-    cdef LoopCore loop = <LoopCore>self
-    cdef size_t index
+    closed would never be collected, because handles refer to their loop. It may not count
+    references, so no variable here is an object."""
+    cdef TimersHeap *timers = &(<LoopCore>self).timers
+    cdef InboxNode *node = (<LoopCore>self).inbox.newest
     cdef ssize_t place
-    cdef InboxNode *node = loop.inbox.newest
     cdef int result = generated_traverse(self, visit, argument)
-    if result:
-        return result
-    for index in range(loop.ready.head, loop.ready.tail):
-        result = visit(<PyObject *>loop.ready.slots[index & (loop.ready.capacity - 1)], argument)
+    if not result:
+        result = visit_handles(&(<LoopCore>self).ready, visit, argument)
+    if not result:
+        result = visit_handles(&(<LoopCore>self).due, visit, argument)
+    for place in range(timers.length):
         if result:
             return result
-    for index in range(loop.due.head, loop.due.tail):
-        result = visit(<PyObject *>loop.due.slots[index & (loop.due.capacity - 1)], argument)
-        if result:
-            return result
-    for place in range(loop.timers.length):
-        result = visit(<PyObject *>loop.timers.timers[place].owner, argument)
-        if result:
-            return result
-    while node != NULL:
+        result = visit(<PyObject *>timers.timers[place].owner, argument)
+    while node != NULL and not result:
         result = visit(<PyObject *>node.owner, argument)
+        node = node.next
+    return result
+
+
+cdef int visit_handles(ReadyQueue *queue, Visit visit, void *argument) noexcept:
+    cdef size_t index
+    cdef int result
+    for index in range(queue.head, queue.tail):
+        result = visit(<PyObject *>queue.slots[index & (queue.capacity - 1)], argument)
         if result:
             return result
-        node = node.next
     return 0
 
 

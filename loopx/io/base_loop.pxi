@@ -28,6 +28,8 @@ cdef class BaseLoop(Scheduler):
         """Note that a transport uses the descriptor, so that nobody else watches it."""
         cdef PyObject **owners
         cdef int length, index
+        if fd < 0:
+            raise OSError(EBADF, os.strerror(EBADF))
         if fd >= self.owners_length:
             length = max(64, 2 * fd)
             owners = <PyObject **>realloc(self.owners, length * sizeof(PyObject *))

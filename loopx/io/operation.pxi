@@ -83,3 +83,20 @@ cdef void operation_list_free(OperationList *operations) noexcept:
     free(operations.items)
     operations.items = NULL
     operations.length = operations.capacity = 0
+
+
+cdef void operation_list_drop_first(OperationList *operations, size_t count) noexcept:
+    if count:
+        operations.length -= count
+        memmove(operations.items, operations.items + count,
+                operations.length * sizeof(Operation *))
+
+
+cdef void operation_list_keep(OperationList *operations, int kind) noexcept:
+    """Forget those of another kind."""
+    cdef size_t index, kept = 0
+    for index in range(operations.length):
+        if operations.items[index].kind == kind:
+            operations.items[kept] = operations.items[index]
+            kept += 1
+    operations.length = kept

@@ -7,8 +7,8 @@ cdef enum:
     RING_ENTRIES = 256
     COMPLETION_ENTRIES = 2048
     BUSY_TURNS_MAX = 1           # turns with something to run that may go by without a look
-    BUSY_LOOKS_MAX = 16          # looks that find nothing, until other threads get the GIL
     OVERFLOW_ROUNDS = 4          # how often one wait() goes back for completions that overflowed
+    TAKE_BACK_TIMEOUT_NS = 10000000
     CALL_IS_LONG = 8             # submissions from which on the GIL is worth releasing
 
 @cython.final
@@ -22,19 +22,20 @@ cdef class RingEngine(CollectingEngine):
     cdef Operation wake_operation         # watches wake_fd; never read, each write completes it
     cdef OperationList quiet              # quiet sends since the last submission
     cdef OperationList queued             # wait for the loop to run
-    cdef list parked_owners               # their references while the loop does not run, so that
-    #                                       the garbage collector sees them
+    cdef list queued_owners               # their references, item by item
+    cdef list collected_owners            # of completions, while the loop does not run; in lists
+    #                                       so that the garbage collector sees them
     cdef Py_ssize_t held_by_kernel        # started, terminal completion not yet collected
     cdef list foreign_cancels             # (owner, address) of what other threads cancelled
     cdef int busy_turns                   # since the last look at the kernel's flags
-    cdef int busy_looks                   # at the kernel's flags since the GIL was released
     cdef bint suspending
     cdef bint abandoned                   # this is a forked child's copy
     cdef bint closed
 
     def __cinit__(self):
         self.wake_fd = -1
-        self.parked_owners = []
+        self.queued_owners = []
+        self.collected_owners = []
         operation_init(&self.wake_operation, self, watch_wakes_again, -1)
         self.wake_operation.internal = True
         self.wake_operation.kind = POLL_MULTISHOT
@@ -176,25 +177,31 @@ cdef class RingEngine(CollectingEngine):
         return self.thread == current_thread()
 
     cdef int queue(self, Operation *operation) except -1:
+        self.queued_owners.append(<object>operation.owner)
         operation_list_add(&self.queued, operation)
-        self.parked_owners.append(<object>operation.owner)
         operation.state = OPERATION_QUEUED
         return 0
 
     cdef int start_queued(self) except -1:
-        """Submit what was queued while the loop did not run, or by another thread."""
-        cdef size_t index
+        """Submit what was queued while the loop did not run, or by another thread.
+
+        When one cannot be started (no descriptor left for a ring) it and the rest stay queued.
+        """
+        cdef size_t started = 0
         cdef Operation *operation
-        owners, self.parked_owners = self.parked_owners, []
-        for index in range(self.queued.length):
-            operation = self.queued.items[index]
-            lend_to_kernel(operation)
-            if operation.state == OPERATION_CANCELLING:
-                self.held_by_kernel += not operation.internal
-                self.collect_one(operation, -ECANCELED, 0)
-            else:
-                self.start(operation)
-        self.queued.length = 0
+        try:
+            while started < self.queued.length:
+                operation = self.queued.items[started]
+                if operation.state == OPERATION_CANCELLING:
+                    self.held_by_kernel += not operation.internal
+                    self.collect_one(operation, -ECANCELED, 0)
+                else:
+                    self.start(operation)
+                lend_to_kernel(operation)
+                started += 1
+        finally:
+            operation_list_drop_first(&self.queued, started)
+            del self.queued_owners[:started]
         return 0
 
     cdef int cancel(self, Operation *operation) except -1:
@@ -267,7 +274,7 @@ cdef class RingEngine(CollectingEngine):
             if timeout_ns == 0:
                 if self.abandoned:
                     self.need_ring()
-                return self.let_others_run()
+                return 0
             self.need_ring()
         if timeout_ns != 0 and (ring_completions_ready(&self.ring)
                                 or not inbox_announce_sleep(self.inbox)):
@@ -285,20 +292,9 @@ cdef class RingEngine(CollectingEngine):
                 inbox_withdraw_sleep(self.inbox)
         elif ring_unsubmitted(&self.ring) or ring_has_kernel_work(&self.ring):
             self.enter(0, 0)
-        else:
-            self.let_others_run()
         self.collect()
         if interrupted:
             PyErr_CheckSignals()       # Python's handlers run here, as after any EINTR
-        return 0
-
-    cdef int let_others_run(self) except -1:
-        """A loop that always has something to run would keep the GIL for its switch interval."""
-        self.busy_looks += 1
-        if self.busy_looks == BUSY_LOOKS_MAX:
-            self.busy_looks = 0
-            with nogil:
-                pass
         return 0
 
     cdef int collect(self) except -1:
@@ -326,7 +322,10 @@ cdef class RingEngine(CollectingEngine):
         cdef Operation *operation
         if (ring_unsubmitted(&self.ring)
                 or self.ring.uring.sq.kflags[0] & IORING_SQ_CQ_OVERFLOW):
-            return 0       # some may not have run, or their failure not have been told, yet
+            # Some may not have run, or their failure not have been told, yet. Those that were
+            # heard of may go away until the next time: forget them now.
+            operation_list_keep(&self.quiet, SEND_QUIETLY)
+            return 0
         count = self.quiet.length
         self.quiet.length = 0
         for index in range(count):
@@ -366,9 +365,10 @@ cdef class RingEngine(CollectingEngine):
         for index in range(self.collected_head, self.collected_tail):
             if not self.collected[index].flags & IORING_CQE_F_MORE:
                 lend_to_kernel(self.collected[index].operation)
+        self.collected_owners = []
         if self.control is not None and self.wake_operation.state == OPERATION_IDLE:
             self.start(&self.wake_operation)
-        return self.start_queued()       # releases parked_owners, now that all are lent again
+        return self.start_queued()
 
     cdef int suspend(self) except -1:
         cdef size_t index
@@ -378,7 +378,7 @@ cdef class RingEngine(CollectingEngine):
                 self.take_back_everything()
             for index in range(self.collected_head, self.collected_tail):
                 if not self.collected[index].flags & IORING_CQE_F_MORE:
-                    self.parked_owners.append(<object>self.collected[index].operation.owner)
+                    self.collected_owners.append(<object>self.collected[index].operation.owner)
                     reclaim(self.collected[index].operation)
         finally:
             self.suspending = False
@@ -386,16 +386,19 @@ cdef class RingEngine(CollectingEngine):
         return 0
 
     cdef int take_back_everything(self) except -1:
-        """Cancel all that the kernel holds; each operation ends in `queued` or `collected`."""
-        cdef io_uring_sqe *sqe = self.next_submission()
-        sqe.opcode = IORING_OP_ASYNC_CANCEL
-        sqe.fd = -1
-        sqe.cancel_flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL
-        self.submissions += 1
-        self.enter(0, 0)
-        self.collect()
+        """Cancel all that the kernel holds; each operation ends in `queued` or `collected`.
+
+        Asked again until nothing is left: an operation may have been on its way to one of the
+        kernel's worker threads when it was asked for the first time.
+        """
+        cdef io_uring_sqe *sqe
         while self.held_by_kernel:
-            self.enter(1, -1)
+            sqe = self.next_submission()
+            sqe.opcode = IORING_OP_ASYNC_CANCEL
+            sqe.fd = -1
+            sqe.cancel_flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL
+            self.submissions += 1
+            self.enter(1, TAKE_BACK_TIMEOUT_NS)
             self.collect()
         return 0
 
@@ -412,13 +415,14 @@ cdef class RingEngine(CollectingEngine):
         self.in_flight = 0
         self.drop_ring()
         self.free_resources()
-        self.parked_owners = []          # last: owners may go away, and look at what is left
+        self.queued_owners = []          # last: owners may go away, and look at what is left
+        self.collected_owners = []
         return 0
 
     cdef void abandon(self) noexcept:
         self.abandoned = True
-        self.collected_head = self.collected_tail = 0
-        self.queued.length = 0
+        self.collected_head = self.collected_tail      # also for a dispatch that is going on
+        self.queued.length = self.quiet.length = 0
         self.held_by_kernel = self.in_flight = 0
         self.buffers.ring = NULL
         self.buffers.recycled = 0

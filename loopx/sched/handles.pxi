@@ -26,6 +26,8 @@ cdef class Handle:
     cdef object __weakref__
 
     def __init__(self, callback, args, loop, context=None):
+        if self._loop is not None:
+            raise RuntimeError("this handle is made already")
         handle_init(self, <Scheduler?>loop, callback, tuple(args), context)
 
     @property
@@ -109,6 +111,8 @@ cdef class TimerHandle(Handle):
         self.timer.owner = <void *>self
 
     def __init__(self, when, callback, args, loop, context=None):
+        if self._loop is not None:
+            raise RuntimeError("this handle is made already")
         self.timer.when = when
         handle_init(self, <Scheduler?>loop, callback, tuple(args), context)
 

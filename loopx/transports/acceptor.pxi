@@ -22,6 +22,8 @@ cdef class Acceptor:
     cdef bint active
 
     def __init__(self, loop, sock, protocol_factory, server, int backlog):
+        if self.loop is not None:
+            raise RuntimeError("this acceptor is made already")
         self.loop = loop
         self.sock = sock
         self.protocol_factory = protocol_factory
@@ -74,8 +76,11 @@ cdef class Acceptor:
                 return False
             elif errno == EAGAIN:
                 return True
+            elif errno == EBADF or errno == EINVAL or errno == ENOTSOCK:
+                self.report(errno, "socket.accept() failed")     # no listening socket any more
+                return False
             elif errno != EINTR and errno != ECONNABORTED:
-                self.report(errno, "socket.accept() failed")
+                self.pause(errno)             # an error of the connection or the network
                 return False
         return True
 
@@ -141,10 +146,14 @@ cdef class Acceptor:
 
 cdef int on_connection_waiting(Operation *operation, int result, unsigned int flags) except -1:
     cdef Acceptor acceptor = <Acceptor>operation.owner
+    cdef bint again = True
     if result < 0 or not acceptor.active:
         if acceptor.active and result == -ECANCELED:
             acceptor.wait()
         return 0
-    if acceptor.accept_waiting():
-        acceptor.wait()
+    try:
+        again = acceptor.accept_waiting()
+    finally:
+        if again:
+            acceptor.wait()
     return 0

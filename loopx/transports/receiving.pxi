@@ -41,7 +41,7 @@ cdef class ReceivingTransport(SocketTransport):
     cdef int receive(self) except -1:
         """Ask for data, unless that is asked already or nobody wants any."""
         if (self.receive_operation.state != OPERATION_IDLE or self.paused or self.closing
-                or self.read_eof or self.held is not None):
+                or self.read_eof or self.held is not None or self.delivery_scheduled):
             return 0
         if self.bulk_bytes:
             self.receive_operation.kind = POLL
@@ -127,7 +127,7 @@ cdef class ReceivingTransport(SocketTransport):
 
     cdef int deliver(self, item) except -1:
         """Hand to the protocol bytes, the end of the stream (None), or an exception."""
-        if self.paused or self.held is not None:
+        if self.paused or self.held is not None or self.delivery_scheduled:
             if self.held is None:
                 self.held = []
             self.held.append(item)
@@ -185,7 +185,13 @@ cdef class ReceivingTransport(SocketTransport):
             memcpy(view.buf, PyBytes_AS_STRING(data) + offset, length)
             PyBuffer_Release(&view)
             offset += length
-            self.buffer_updated(length)
+            try:
+                self.buffer_updated(length)
+            except BaseException:              # KeyboardInterrupt: the rest is for later
+                if offset < PyBytes_GET_SIZE(data):
+                    self.held = [data[offset:]] + (self.held or [])
+                    self.deliver_later()
+                raise
             if self.paused and offset < PyBytes_GET_SIZE(data):
                 return self.deliver(data[offset:])
         return 0
@@ -233,20 +239,32 @@ cdef class ReceivingTransport(SocketTransport):
         if self.held is None:
             self.receive()
         elif not self.delivery_scheduled:
-            self.delivery_scheduled = True
-            self.loop.schedule(self._deliver_held, (), self.context)
+            self.deliver_later()
 
     def _deliver_held(self):
         """What came while reading was paused; a callback may pause again in the middle."""
-        self.delivery_scheduled = False
-        while self.held and not self.paused and not self.closing:
-            held, self.held = self.held, None
-            self.deliver_in_context(held.pop(0))
-            if held:
-                self.held = (self.held or []) + held     # what it left undone comes first
-        if not self.held or self.closing:
-            self.held = None
-        self.receive()
+        cdef list rest
+        try:
+            while self.held and not self.paused and not self.closing:
+                rest, self.held = self.held, None
+                try:
+                    self.deliver_in_context(rest.pop(0))
+                finally:
+                    if rest:
+                        self.held = (self.held or []) + rest    # what it left undone is first
+            if not self.held or self.closing:
+                self.held = None
+        finally:
+            self.delivery_scheduled = False
+            if self.held is None:
+                self.receive()
+            elif not self.paused:             # a callback raised KeyboardInterrupt
+                self.deliver_later()
+
+    cdef int deliver_later(self) except -1:
+        self.delivery_scheduled = True
+        self.loop.schedule(self._deliver_held, (), self.context)
+        return 0
 
 
 cdef int on_received(Operation *operation, int result, unsigned int flags) except -1:

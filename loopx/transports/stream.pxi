@@ -168,13 +168,15 @@ cdef class StreamTransport(ReceivingTransport):
         cdef int error
         cdef const char *start
         cdef Py_ssize_t length
+        cdef object data                      # kept while the GIL is released
         while self.sending is not None:
             if self.pieces is not None and self.sent_bytes == 0:
                 self.join_pieces()
             if not self.descriptor_is_ours():
                 return self.fatal_error(OSError(EBADF, os.strerror(EBADF)),
                                         "Fatal write error on socket transport")
-            start = PyBytes_AS_STRING(self.sending) + self.sent_bytes
+            data = self.sending
+            start = PyBytes_AS_STRING(data) + self.sent_bytes
             length = PyBytes_GET_SIZE(self.sending) - self.sent_bytes
             if length <= QUIET_BYTES_MAX:          # releasing the GIL would take as long
                 sent = posix_send(self.fd, start, length, MSG_DONTWAIT | MSG_NOSIGNAL)
@@ -184,6 +186,8 @@ cdef class StreamTransport(ReceivingTransport):
                     sent = posix_send(self.fd, start, length, MSG_DONTWAIT | MSG_NOSIGNAL)
                     error = errno
             self.loop.engine.system_calls += 1
+            if self.sending is not data:
+                return 0                      # another thread aborted meanwhile
             if sent < 0:
                 if error == EAGAIN or error == EINTR or error == ENOBUFS:
                     return 0
