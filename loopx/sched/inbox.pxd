@@ -21,6 +21,7 @@ cdef extern from * nogil:
     #define loopx_replace_node(place, expected, value) \\
         __atomic_compare_exchange_n((place), (expected), (value), 0, \\
                                     __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
+    #define loopx_load_int(place) __atomic_load_n((place), __ATOMIC_SEQ_CST)
     #define loopx_exchange_int(place, value) \\
         __atomic_exchange_n((place), (value), __ATOMIC_SEQ_CST)
     """
@@ -28,6 +29,7 @@ cdef extern from * nogil:
     InboxNode *loopx_load_node(InboxNode **place)
     bint loopx_replace_node(InboxNode **place, InboxNode **expected, InboxNode *value)
     int loopx_exchange_int(int *place, int value)
+    int loopx_load_int(int *place)
 
 
 cdef inline bint inbox_empty(Inbox *inbox) noexcept nogil:
@@ -36,7 +38,8 @@ cdef inline bint inbox_empty(Inbox *inbox) noexcept nogil:
 
 cdef inline bint inbox_withdraw_sleep(Inbox *inbox) noexcept nogil:
     """True for the one caller that has to wake the loop (or, in the loop, that nobody did)."""
-    return loopx_exchange_int(&inbox.asleep, 0) == 1
+    # Looked at first: most callers find a loop that is awake, and need not own the cache line.
+    return loopx_load_int(&inbox.asleep) == 1 and loopx_exchange_int(&inbox.asleep, 0) == 1
 
 
 cdef inline bint inbox_push(Inbox *inbox, InboxNode *node) noexcept nogil:
