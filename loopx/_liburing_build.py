@@ -152,7 +152,12 @@ def include_folders() -> list[str]:
 
 def liburing_version() -> str:
     """The version of the liburing that is compiled in, 'unknown' without its pkg-config file."""
-    return _output("pkg-config", "--modversion", "liburing") or "unknown"
+    version = _output("pkg-config", "--modversion", "liburing")
+    described = os.path.join(os.path.dirname(find_liburing()), "pkgconfig", "liburing.pc")
+    if not version and os.path.isfile(described):  # pkg-config itself is not needed
+        with open(described, encoding="utf-8") as lines:
+            version = next((line[8:].strip() for line in lines if line.startswith("Version:")), "")
+    return version or "unknown"
 
 
 def make_ffi() -> cffi.FFI:

@@ -5,7 +5,7 @@
 
 cdef enum:
     RING_ENTRIES = 256
-    COMPLETION_ENTRIES = 2048
+    COMPLETION_ENTRIES = 1024    # with the buffers' ring under 64 KiB of locked memory
     BUSY_TURNS_MAX = 1           # turns with something to run that may go by without a look
     OVERFLOW_ROUNDS = 4          # how often one wait() goes back for completions that overflowed
     TAKE_BACK_TIMEOUT_NS = 10000000

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from loopx._liburing import ffi, lib
@@ -26,6 +27,10 @@ ENTER_NO_IOWAIT = 1 << 7  # Linux 6.15: an idle loop does not count as iowait
 FEATURE_NO_IOWAIT = 1 << 17  # Linux 6.15
 
 ENTRIES_MIN = 8
+# Of RLIMIT_MEMLOCK a closed ring's memory is given back some time later: who makes and closes
+# loops in a row meets ENOMEM that goes away by waiting.
+RETRY_SECONDS = 0.001
+PATIENCE_SECONDS = 0.3
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _ALWAYS = lib.IORING_SETUP_CQSIZE | lib.IORING_SETUP_CLAMP
 # The best first. Each is refused as a whole (EINVAL) by kernels that do not know one of its flags.
@@ -123,6 +128,7 @@ class RingControl:
     def _set_up(self, params: _CData, entries: int, cq_entries: int) -> None:
         global _rung
         rung = _rung
+        patience_ends = time.monotonic() + PATIENCE_SECONDS
         while True:
             params.flags = LADDER[rung]
             params.cq_entries = cq_entries
@@ -132,6 +138,8 @@ class RingControl:
                 return
             if code == errno.EINVAL and rung + 1 < len(LADDER):
                 rung += 1
+            elif code == errno.ENOMEM and time.monotonic() < patience_ends:
+                time.sleep(RETRY_SECONDS)
             elif code == errno.ENOMEM and entries > ENTRIES_MIN:
                 entries = max(ENTRIES_MIN, entries // 2)
                 cq_entries = max(entries, cq_entries // 2)
@@ -165,7 +173,12 @@ class RingControl:
         registration.ring_addr = address = int(ffi.cast("uintptr_t", pages))
         registration.ring_entries = entries
         registration.bgid = group
-        code = -lib.io_uring_register_buf_ring(self._ring, registration, 0)
+        patience_ends = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            code = -lib.io_uring_register_buf_ring(self._ring, registration, 0)
+            if code != errno.ENOMEM or time.monotonic() >= patience_ends:
+                break
+            time.sleep(RETRY_SECONDS)
         if code != 0:
             lib.loopx_unmap_pages(pages, pages_bytes)
             if code == errno.ENOMEM:

@@ -115,7 +115,7 @@ FEATURES = (
     Row("FAST_POLL", 1 << 5, "5.7", "sockets that are not ready cost no kernel thread"),
     Row("NO_IOWAIT", 1 << 17, "6.15", "an idle loop does not count as waiting for I/O"),
     Row("RSRC_TAGS", 1 << 10, "5.13", PLANNED + "registered descriptors"),
-    Row("CQE_SKIP", 1 << 11, "5.17", PLANNED + "no completion for what succeeds, as cancelling"),
+    Row("CQE_SKIP", 1 << 11, "5.17", "sends and cancels that need no completion"),
     Row("LINKED_FILE", 1 << 12, "5.17", PLANNED + "chains of opening, reading and closing"),
     Row("REG_REG_RING", 1 << 13, "6.3", PLANNED + "registering through the registered descriptor"),
     Row("RECVSEND_BUNDLE", 1 << 14, "6.10", PLANNED + "measuring only (kernels had ordering bugs)"),
@@ -148,7 +148,7 @@ SETUPS = (
 # Registrations that are tried on a ring.
 BUFFER_RINGS = Row("PBUF_RING", 22, "5.19", "provided buffers: an idle connection pins none")
 REGISTERED_RING = Row("RING_FDS", 20, "5.18", "each system call is about 20 ns cheaper")
-WORKER_LIMITS = Row("IOWQ_MAX_WORKERS", 19, "5.15", "bounding the kernel's worker threads")
+WORKER_LIMITS = Row("IOWQ_MAX_WORKERS", 19, "5.15", PLANNED + "bounding the kernel's workers")
 
 
 def report() -> Report:

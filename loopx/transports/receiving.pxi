@@ -25,10 +25,13 @@ cdef class ReceivingTransport(SocketTransport):
 
     cdef int connected(self) except -1:
         """Tell the protocol, then receive."""
+        cdef double started = monotonic_seconds()
         try:
             self.protocol.connection_made(self)
         finally:
             self.receive()
+        if self.loop.debug:
+            self.report_if_slow(CONNECTION_MADE, started)
         return 0
 
     def _connected(self, waiter):
@@ -127,16 +130,20 @@ cdef class ReceivingTransport(SocketTransport):
 
     cdef int deliver(self, item) except -1:
         """Hand to the protocol bytes, the end of the stream (None), or an exception."""
+        cdef double started
         if self.paused or self.held is not None or self.delivery_scheduled:
             if self.held is None:
                 self.held = []
             self.held.append(item)
             return self.stop_receiving()
+        started = monotonic_seconds() if self.loop.debug else 0
         PyContext_Enter(self.context)
         try:
             self.deliver_in_context(item)
         finally:
             PyContext_Exit(self.context)
+        if started:
+            self.report_if_slow(EOF_RECEIVED if item is None else DATA_RECEIVED, started)
         return 0
 
     cdef int deliver_in_context(self, item) except -1:

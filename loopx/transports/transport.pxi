@@ -85,6 +85,13 @@ cdef class SocketTransport(SendingTransport):
             self.loop.check_thread()
         return 0
 
+    cdef int report_if_slow(self, str method, double started) except -1:
+        """Debug mode: a protocol's callback holds up the loop as any other does."""
+        cdef double seconds = monotonic_seconds() - started
+        if seconds >= self.loop.slow_callback_duration:
+            logger.warning("Executing %r.%s() took %.3f seconds", self.protocol, method, seconds)
+        return 0
+
     # ---- information ----------------------------------------------------------------------
 
     def get_protocol(self):
@@ -201,6 +208,10 @@ cdef class SocketTransport(SendingTransport):
     cdef int become_lost(self, error) except -1:
         """Nothing is left to do: tell the protocol in the next turn, then close."""
         self.lost += 1
+        if self.loop.closed:                  # nobody will be told any more
+            self.lost_called = True
+            self.close_descriptor()
+            return self.loop.check_closed()
         self.loop.schedule(self._connection_lost, (error,), None)
         return 0
 

@@ -239,3 +239,29 @@ def test_runner_sets_it(loop_factory):
         assert runner.run(main()) is True
     with asyncio.Runner(debug=False, loop_factory=loop_factory) as runner:
         assert runner.run(main()) is False
+
+
+@pytest.mark.parametrize("method", ["connection_made", "data_received"])
+def test_a_slow_protocol_is_logged(debug_loop, caplog, method):
+    class Slow(asyncio.Protocol):
+        def connection_made(self, transport):
+            self.transport = transport
+            if method == "connection_made":
+                spin()
+
+        def data_received(self, data):
+            if method == "data_received":
+                spin()
+            self.transport.close()
+
+    async def main():
+        server = await debug_loop.create_server(Slow, "127.0.0.1", 0)
+        async with server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(b"x")
+            assert await reader.read() == b""
+            writer.close()
+            await writer.wait_closed()
+
+    debug_loop.run_until_complete(main())
+    assert slow_lines(caplog)

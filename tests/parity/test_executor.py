@@ -151,7 +151,7 @@ def test_after_the_shutdown_no_more_jobs(loop):
     run(loop, main())
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio has the timeout since 3.12")
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="asyncio of 3.12.1 waits all the same")
 def test_shutdown_gives_up_after_its_timeout(loop):
     release = threading.Event()
 

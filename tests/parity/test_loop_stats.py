@@ -180,8 +180,8 @@ def test_one_system_call_a_turn(loop, connections):
     messages = connections * rounds
     assert passed["completions"] >= messages
     assert passed["enters"] <= passed["turns"] + EXTRA_CALLS, passed
-    # A send that is its turn's only one goes by send(2) instead of a submission.
-    assert passed["system_calls"] - passed["enters"] <= passed["turns"], passed
+    # With next to no connections a lone send goes by send(2); here none does.
+    assert passed["system_calls"] <= passed["turns"] + EXTRA_CALLS, passed
     # Batching is the point: fewer than a wait, a receive and a send for each message.
     assert passed["enters"] <= messages + EXTRA_CALLS, passed
 
