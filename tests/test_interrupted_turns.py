@@ -262,11 +262,15 @@ STOPS = """
 import hashlib, json, random, socket
 
 ROUNDS, PIECE = arguments
+class HalfOpen(asyncio.Protocol):
+    def eof_received(self):
+        return True
+
 loop, rnd = new_loop(), random.Random(1)
 ours, theirs = socket.socketpair()
 theirs.setblocking(False)
 ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4608)
-transport, _ = loop.run_until_complete(loop.create_connection(asyncio.Protocol, sock=ours))
+transport, _ = loop.run_until_complete(loop.create_connection(HalfOpen, sock=ours))
 sent, received = hashlib.sha256(), hashlib.sha256()
 
 def write(size):
@@ -281,9 +285,11 @@ def read():
             return True
     except BlockingIOError:
         return True
-    return False
 
 write(15 * PIECE)
+loop.run_until_complete(asyncio.sleep(0.001))
+# The peer being done sending hands the waiting send to one of the kernel's worker threads.
+theirs.shutdown(socket.SHUT_WR)
 for _ in range(ROUNDS):
     # The kernel is about to send more when it is asked to give the send back.
     if rnd.random() < 0.5:
@@ -296,11 +302,8 @@ for _ in range(ROUNDS):
         write(PIECE)
 transport.close()
 
-async def drain():
-    while read():
-        await asyncio.sleep(0)
-
-loop.run_until_complete(drain())
+while read():
+    loop.run_until_complete(asyncio.sleep(0))
 loop.run_until_complete(asyncio.sleep(0.001))
 loop.close()
 theirs.close()
