@@ -224,17 +224,21 @@ cdef class StreamTransport(ReceivingTransport):
                                         "Fatal write error on socket transport")
         else:
             self.advance(result)
+        try:
             if self.protocol_paused:
                 PyContext_Enter(self.context)
                 try:
                     self.resume_protocol_if_drained()
                 finally:
                     PyContext_Exit(self.context)
+        finally:                              # resume_writing may raise KeyboardInterrupt
+            self.send_on()
+        return 0
+
+    cdef int send_on(self) except -1:
+        """A send is over: the next one, or what waited for the last."""
         if self.sending is not None:
             return self.send_with_turn()
-        return self.everything_sent()
-
-    cdef int everything_sent(self) except -1:
         if self.closing:
             if not self.lost:
                 self.become_lost(None)
