@@ -64,7 +64,8 @@ cdef struct OperationList:
     size_t capacity
 
 
-cdef int operation_list_add(OperationList *operations, Operation *operation) except -1:
+cdef int operation_list_reserve(OperationList *operations) except -1:
+    """Make sure that the next operation_list_add cannot fail."""
     cdef Operation **items
     cdef size_t capacity
     if operations.length == operations.capacity:
@@ -74,6 +75,11 @@ cdef int operation_list_add(OperationList *operations, Operation *operation) exc
             raise MemoryError
         operations.items = items
         operations.capacity = capacity
+    return 0
+
+
+cdef int operation_list_add(OperationList *operations, Operation *operation) except -1:
+    operation_list_reserve(operations)
     operations.items[operations.length] = operation
     operations.length += 1
     return 0

@@ -128,6 +128,9 @@ cdef class RingEngine(CollectingEngine):
         self.need_ring()
         if operation.kind == RECEIVE_MULTISHOT:
             self.need_buffers()
+        elif operation.kind == SEND_QUIETLY:
+            # Nothing may fail once the entry is taken: the kernel would get it all the same.
+            operation_list_reserve(&self.quiet)
         sqe = self.next_submission()
         sqe.fd = operation.fd
         sqe.user_data = <uint64_t><size_t>operation
@@ -177,6 +180,7 @@ cdef class RingEngine(CollectingEngine):
         return self.thread == current_thread()
 
     cdef int queue(self, Operation *operation) except -1:
+        operation_list_reserve(&self.queued)      # or the two lists could get out of step
         self.queued_owners.append(<object>operation.owner)
         operation_list_add(&self.queued, operation)
         operation.state = OPERATION_QUEUED
