@@ -198,6 +198,24 @@ def test_pausing_before_it_raises(loop: Loop, error: type[BaseException], held: 
 
 
 @both_errors
+@only_on("loopx")
+def test_what_is_left_is_scheduled_once(loop: Any, error: type[BaseException]) -> None:
+    """By whoever was interrupted, and not again by its caller. asyncio has no such queue."""
+
+    async def main() -> bytes:
+        async with with_peer(raising(FourBytes, "buffer_updated", error)) as (protocol, peer):
+            await arrive(protocol, peer, TWELVE, held=True, end=True)
+            await protocol.lost
+            return bytes(protocol.buffer)
+
+    task = loop.create_task(main())
+    with pytest.raises(error):
+        loop.run_forever()
+    assert loop.stats()["ready"] == 1
+    assert run(loop, asyncio.wait_for(task, TIMEOUT_S)) == TWELVE
+
+
+@both_errors
 def test_another_protocol_gets_what_is_left(loop: Loop, error: type[BaseException]) -> None:
     def replace(protocol: Any) -> None:
         protocol.successor = Recorder()

@@ -245,7 +245,7 @@ cdef class ReceivingTransport(SocketTransport):
         self.paused = False
         if self.held is None:
             self.receive()
-        elif not self.delivery_scheduled:
+        else:
             self.deliver_later()
 
     def _deliver_held(self):
@@ -269,8 +269,10 @@ cdef class ReceivingTransport(SocketTransport):
                 self.deliver_later()
 
     cdef int deliver_later(self) except -1:
-        self.delivery_scheduled = True
-        self.loop.schedule(self._deliver_held, (), self.context)
+        """Schedule _deliver_held, unless it is scheduled or going on (which then sees to it)."""
+        if not self.delivery_scheduled:
+            self.loop.schedule(self._deliver_held, (), self.context)
+            self.delivery_scheduled = True
         return 0
 
 
