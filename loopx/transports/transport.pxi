@@ -211,6 +211,7 @@ cdef class SocketTransport(SendingTransport):
         if self.loop.closed:                  # nobody will be told any more
             self.lost_called = True
             self.close_descriptor()
+            self.leave_server()
             return self.loop.check_closed()
         self.loop.schedule(self._connection_lost, (error,), None)
         return 0
@@ -223,9 +224,13 @@ cdef class SocketTransport(SendingTransport):
         finally:
             self.lost_called = True
             self.close_descriptor_when_idle()
-            server, self.server = self.server, None
-            if server is not None:
-                server._detach(self)
+            self.leave_server()
+
+    cdef int leave_server(self) except -1:
+        server, self.server = self.server, None
+        if server is not None:
+            server._detach(self)
+        return 0
 
     cdef int close_descriptor_when_idle(self) except -1:
         """The kernel may not hold the descriptor any more when its number becomes free."""
@@ -281,7 +286,6 @@ cdef class SocketTransport(SendingTransport):
             return
         description = repr(self)
         self.close_descriptor()             # first: the warning may be turned into an error
-        if self.server is not None:
-            self.server._detach(self)
+        self.leave_server()
         if not self.loop.forked:
             warnings.warn(f"unclosed transport {description}", ResourceWarning, source=self)

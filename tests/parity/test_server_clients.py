@@ -8,10 +8,22 @@ which has no close_clients.
 
 import asyncio
 import socket
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from tests.support.net import Peer, dial, echo_once, run, serving, since_python, turns
+from tests.support.net import (
+    TIMEOUT_S,
+    Peer,
+    dial,
+    echo_once,
+    only_on,
+    run,
+    serving,
+    since_python,
+    turns,
+)
 from tests.support.recorders import Echo, Registry
 
 
@@ -120,3 +132,29 @@ def test_close_clients_flushes_and_abort_clients_does_not(
                 peer.close()
 
     run(loop, main())
+
+
+@only_on("loopx")
+@pytest.mark.parametrize("name", ["close", "abort"])
+def test_a_client_closed_after_its_loop_leaves_the_server(
+    loop_factory: Callable[[], Any], name: str
+) -> None:
+    """asyncio's server keeps it, because closing it fails half-way."""
+    registry = Registry()
+
+    async def main() -> tuple[Any, socket.socket]:
+        server = await asyncio.get_running_loop().create_server(registry, "127.0.0.1", 0)
+        sock = socket.create_connection(server.sockets[0].getsockname(), TIMEOUT_S)
+        while not registry.protocols:
+            await turns(1)
+        await registry.protocols[0].made
+        return server, sock
+
+    loop = loop_factory()
+    server, sock = run(loop, main())
+    loop.close()
+    transport = registry.protocols[0].transport
+    assert list(server._clients) == [transport]
+    with sock, pytest.raises(RuntimeError, match="closed"):
+        getattr(transport, name)()
+    assert list(server._clients) == []
