@@ -125,8 +125,10 @@ class DNSMixin(ExecutorMixin):
 
         A numeric host with a numeric service is answered without a thread; the rest runs in a
         pool of threads reserved for lookups. Raises what socket.getaddrinfo raises
-        (socket.gaierror), and RuntimeError after `shutdown_default_executor`.
+        (socket.gaierror), and RuntimeError on a closed loop or, when a thread is needed, after
+        `shutdown_default_executor`.
         """
+        self._check_closed()
         answer = _numeric_lookup(host, port, family, type, proto, flags)
         if answer is not None:
             return answer
@@ -140,6 +142,7 @@ class DNSMixin(ExecutorMixin):
 
         Inline when NI_NUMERICHOST and NI_NUMERICSERV are both set, else in the lookup pool.
         """
+        self._check_closed()
         if flags & _NUMERIC_NAMEINFO == _NUMERIC_NAMEINFO:
             return socket.getnameinfo(sockaddr, flags)
         return await self._run_lookup(socket.getnameinfo, sockaddr, flags)

@@ -89,11 +89,20 @@ def step(coroutine):
         coroutine.close()
 
 
-def test_a_closed_loop_does_not_resolve(loop_factory):
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_a_closed_loop_does_not_resolve(loop_factory, host):
     loop = loop_factory()
     loop.close()
     with pytest.raises(RuntimeError, match="closed"):
-        step(loop.getaddrinfo("localhost", 1))
+        step(loop.getaddrinfo(host, 1))
+
+
+def test_a_closed_loop_names_no_addresses(loop_factory):
+    loop = loop_factory()
+    loop.close()
+    numeric = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+    with pytest.raises(RuntimeError, match="closed"):
+        step(loop.getnameinfo(("127.0.0.1", 1), numeric))
 
 
 def test_a_closed_loop_does_not_connect_or_serve(loop_factory, loop_kind):
