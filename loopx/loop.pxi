@@ -248,12 +248,19 @@ cdef class LoopCore(BaseLoop):
         return self.signal_pipe.writer.fileno()
 
     def stats(self):
-        """Counts since the loop was made: a dict, see docs."""
+        """Counts since the loop was made: a dict.
+
+        `system_calls` are those that the native code makes for I/O: `enters`
+        (io_uring_enter(2)), and the calls to accept, receive and send that it makes itself, of
+        sock_recv and sock_sendall too when they had to wait. Not counted: the calls of
+        sockets.py and sendfile.py (each sock_* method's first attempt, sendfile(2)), opening
+        and closing, wake-ups from other threads, and the self-pipe.
+        """
         return {
             "turns": self.turns,
             "callbacks": self.callbacks,
             "submissions": self.engine.submissions,
-            "system_calls": self.engine.system_calls,       # for I/O, of all kinds
+            "system_calls": self.engine.system_calls,
             "enters": self.engine.enters,                   # io_uring_enter among them
             "completions": self.engine.completions,
             # Those of users: the loop's own watch of its self-pipe is not one.

@@ -24,6 +24,7 @@ cdef int on_receive_ready(Operation *operation, int result, unsigned int flags) 
     cdef DescriptorWait wait = <DescriptorWait>operation.owner
     if wait.future.done():
         return 0
+    wait.loop.engine.system_calls += 1
     try:
         if wait.buffer is not None:
             value = wait.keep.recv_into(wait.buffer)
@@ -44,6 +45,7 @@ cdef int on_send_ready(Operation *operation, int result, unsigned int flags) exc
     cdef DescriptorWait wait = <DescriptorWait>operation.owner
     if wait.future.done():
         return 0
+    wait.loop.engine.system_calls += 1
     try:
         value = wait.keep.send(wait.buffer)
     except (BlockingIOError, InterruptedError):

@@ -4,6 +4,7 @@ loopx only: asyncio's loop counts nothing.  The clients are a process of their o
 """
 
 import asyncio
+import socket
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import pytest
 
 from tests.support.children import environment
 from tests.support.loops import require_loopx, run_once, run_turns
-from tests.support.net import run, serving, tcp_pair
+from tests.support.net import Peer, run, serving, tcp_pair, turns
 from tests.support.recorders import Echo
 from tests.support.threads import Elsewhere
 
@@ -122,6 +123,33 @@ def test_in_flight_follows_the_operations(loop):
             return during - idle, loop.stats()["operations_in_flight"] - idle
 
     assert run(loop, main()) == (1, 0)
+
+
+@pytest.mark.parametrize("name", ["sock_recv", "sock_recv_into", "sock_sendall"])
+def test_calls_of_sock_methods_that_waited(loop, name):
+    """The first attempt is not counted, the one after the wait is."""
+
+    async def main():
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            peer = Peer(theirs)
+            if name == "sock_sendall":
+                Peer(ours).fill()
+                ours.setblocking(False)
+            argument = {"sock_recv": 10, "sock_recv_into": bytearray(10), "sock_sendall": b"x"}
+            task = loop.create_task(getattr(loop, name)(ours, argument[name]))
+            await turns()
+            before = loop.stats()
+            if name == "sock_sendall":
+                await peer.recv(1 << 20)
+            else:
+                await peer.send(b"x")
+            await task
+            passed = difference(loop.stats(), before)
+            return passed["system_calls"] - passed["enters"]
+
+    assert run(loop, main()) == 1
 
 
 class PlainEcho(asyncio.Protocol):
