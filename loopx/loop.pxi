@@ -91,7 +91,11 @@ cdef class LoopCore(BaseLoop):
         """Called after a run in which _wakeup_begin() was called. Overridden."""
 
     def stop(self):
-        """Return from run_forever at the end of this turn."""
+        """Return from run_forever at the end of this turn.
+
+        It wakes nobody: another thread uses call_soon_threadsafe(loop.stop). Nor does debug mode
+        complain, as it does not in asyncio; so with whatever only stores or reads a setting.
+        """
         self.stopping = True
 
     def is_running(self):
@@ -185,12 +189,19 @@ cdef class LoopCore(BaseLoop):
 
     # ---- what the Python modules build on -------------------------------------------------
 
+    cdef inline int check_caller(self) except -1:
+        if self.debug:
+            self.check_thread()
+        return 0
+
     def add_reader(self, fd, callback, *args):
         """Call `callback(*args)` whenever `fd` can be read."""
+        self.check_caller()
         add_watch(self, self.readers, fd, POLLIN, callback, args)
 
     def add_writer(self, fd, callback, *args):
         """Call `callback(*args)` whenever `fd` can be written."""
+        self.check_caller()
         add_watch(self, self.writers, fd, POLLOUT, callback, args)
 
     def remove_reader(self, fd):
@@ -203,6 +214,7 @@ cdef class LoopCore(BaseLoop):
 
     cdef object remove_watch(self, dict watches, file):
         cdef int fd = descriptor_of(file)
+        self.check_caller()
         self.check_not_owned(fd)
         if self.closed:
             return False

@@ -7,13 +7,14 @@ thread, never by sleeping.
 import asyncio
 import concurrent.futures
 import contextvars
+import socket
 import threading
 import time
 
 import pytest
 
 from tests.support.loops import ExceptionRecorder, run_once, run_turns
-from tests.support.net import run, tcp_pair
+from tests.support.net import only_on, run, tcp_pair
 from tests.support.recorders import Recorder
 from tests.support.threads import Elsewhere, in_thread, wait_until_blocked
 
@@ -275,6 +276,39 @@ def test_debug_mode_refuses_calls_from_the_wrong_thread(loop, name):
 
     loop.set_debug(True)
     run(loop, main())
+
+
+@only_on("loopx")
+@pytest.mark.parametrize("name", ["add_reader", "add_writer", "remove_reader", "remove_writer"])
+def test_debug_mode_refuses_watching_from_the_wrong_thread(loop, name):
+    """asyncio says nothing, and changes the selector under the loop that waits in it."""
+
+    async def main():
+        arguments = (int,) if name.startswith("add") else ()
+        with socket.socket() as sock:
+            with pytest.raises(RuntimeError, match="[Nn]on-thread-safe"):
+                await asyncio.to_thread(getattr(loop, name), sock, *arguments)
+            assert not loop.remove_reader(sock)
+            assert not loop.remove_writer(sock)
+
+    loop.set_debug(True)
+    run(loop, main())
+
+
+def test_debug_mode_allows_settings_and_stop_from_any_thread(loop):
+    def change():
+        loop.set_task_factory(None)
+        loop.set_exception_handler(None)
+        loop.set_debug(loop.get_debug())
+        loop.stop()
+        loop.call_soon_threadsafe(int)  # stop wakes nobody
+
+    loop.set_debug(True)
+    rescue = loop.call_later(50, int)
+    with Elsewhere(change):
+        loop.run_forever()
+    assert not rescue.cancelled() and rescue.when() > loop.time()
+    rescue.cancel()
 
 
 def test_debug_mode_allows_the_thread_safe_call(loop):
