@@ -160,6 +160,7 @@ except ImportError:                   # an interpreter built without OpenSSL
     ssl = None
 
 from loopx.ring.control import RingControl, ensure_available
+from loopx.ring.limits import explain
 
 cdef object Future = asyncio.Future
 cdef object Task = asyncio.Task

@@ -25,6 +25,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from loopx.executor import refuse_coroutine
+from loopx.ring.limits import explain
 
 if TYPE_CHECKING:
     from loopx._core import LoopCore
@@ -220,7 +221,10 @@ class SignalsMixin(LoopCore):
 
     def _hold_wakeup_fd(self) -> None:
         if self._wakeup_fd < 0:
-            fd = os.dup(self._signal_wakeup_fd())
+            try:
+                fd = os.dup(self._signal_wakeup_fd())
+            except OSError as exc:  # no descriptor left; the ring's would be next
+                raise explain(exc.errno or errno.EMFILE) from exc
             _open_fds.add(fd)
             self._wakeup_fd = fd
         _set_wakeup_fd(self._wakeup_fd)

@@ -206,7 +206,7 @@ def readable(number):
 def attempt():
     try:
         loop.run_until_complete(asyncio.sleep(0.01))
-    except (OSError, loopx.EngineUnavailable) as error:
+    except loopx.EngineUnavailable as error:
         errors.append(error.errno)
     gc.collect()
 

@@ -62,7 +62,7 @@ cdef class RingEngine(CollectingEngine):
         if self.wake_fd < 0:
             self.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
             if self.wake_fd < 0:
-                raise_os_error("eventfd")
+                raise explain(errno)
         control = RingControl(RING_ENTRIES, COMPLETION_ENTRIES)
         ring_attach(&self.ring, <io_uring *><size_t>control.address, control.enter_fd,
                     control.enter_flags)

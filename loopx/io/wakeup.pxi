@@ -19,7 +19,12 @@ cdef class SignalPipe:
         self.operation.kind = POLL
         self.operation.events = POLLIN
         self.loop = loop
-        return loop.engine.submit(&self.operation)
+        try:
+            loop.engine.submit(&self.operation)
+        except BaseException:                 # no descriptor left for a ring
+            self.close()
+            raise
+        return 0
 
     cdef int close(self) except -1:
         self.reader.close()

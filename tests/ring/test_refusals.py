@@ -177,6 +177,46 @@ def test_a_lack_of_descriptors_is_named_and_not_remembered() -> None:
     assert said[1] == "made"
 
 
+# For its first wait a loop on the main thread makes its ring, an eventfd, the self-pipe's two ends
+# and a duplicate of one.
+@pytest.mark.parametrize("free", range(5))
+def test_a_loop_that_lacks_descriptors_for_its_first_wait(free: int) -> None:
+    """The same error wherever they run out, nothing left open, and the loop works later."""
+    lines = output_of(
+        """
+        import asyncio, gc, os, resource, sys, warnings
+        import loopx
+        warnings.simplefilter("error", ResourceWarning)
+        sys.unraisablehook = lambda unraisable: print(unraisable.exc_value)
+        loop = loopx.new_event_loop()
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+        held = []
+        try:
+            while True:
+                held.append(os.dup(0))
+        except OSError:
+            pass
+        for _ in range(int(sys.argv[1])):
+            os.close(held.pop())
+        sleep = asyncio.sleep(0.001)
+        try:
+            loop.run_until_complete(sleep)
+        except loopx.EngineUnavailable as error:
+            print(error.cause, error.errno, error)
+            gc.collect()
+        for number in held:
+            os.close(number)
+        loop.run_until_complete(asyncio.sleep(0.001))
+        loop.close()
+        """,
+        str(free),
+    )
+    assert len(lines) == 1
+    assert lines[0].startswith(f"EMFILE {errno.EMFILE} io_uring is not available")
+    assert "RLIMIT_NOFILE is 64" in lines[0] and "ulimit -n" in lines[0]
+
+
 def test_old_kernels_are_told_which_is_needed() -> None:
     for code in (errno.EINVAL, errno.ENOSYS):
         failure = explain(code, limits(kernel_release="5.10.0-30", io_uring_disabled=None))
