@@ -31,6 +31,11 @@ ENTRIES_MIN = 8
 # loops in a row meets ENOMEM that goes away by waiting.
 RETRY_SECONDS = 0.001
 PATIENCE_SECONDS = 0.3
+# Kernel worker threads, those for regular files and those for everything else. Loops submit nothing
+# that needs one, and only a few kinds of file would; but the kernel's own bound is RLIMIT_NPROC,
+# and every thread more is memory and a place in the control group's pids.max. What finds all of
+# them busy waits its turn, and can still be cancelled.
+WORKERS_MAX = 4
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _ALWAYS = lib.IORING_SETUP_CQSIZE | lib.IORING_SETUP_CLAMP
 # The best first. Each is refused as a whole (EINVAL) by kernels that do not know one of its flags.
@@ -79,7 +84,8 @@ def _thread_slots(pid: int) -> _ThreadSlots:
 
 
 class RingControl:
-    """A ring, made on the thread that will use it.
+    """A ring, made on the thread that will use it. With it the thread's kernel workers are bounded,
+    for every ring that the thread has.
 
     `entries` and `cq_entries` (at least `entries`) are rounded up to powers of two by the kernel,
     clamped to its maximum, and halved down to 8 while it lacks memory.
@@ -124,6 +130,10 @@ class RingControl:
         # here only for mappings that do not exist.
         lib.io_uring_ring_dontfork(self._ring)
         self._take_slot()
+        try:
+            self.limit_workers(WORKERS_MAX, WORKERS_MAX)
+        except OSError:
+            pass  # a filter's doing; nothing that works depends on it
 
     def _set_up(self, params: _CData, entries: int, cq_entries: int) -> None:
         global _rung
@@ -190,7 +200,7 @@ class RingControl:
     def limit_workers(self, bounded: int, unbounded: int) -> tuple[int, int]:
         """Set how many kernel worker threads may block in regular files (`bounded`) and in
         everything else (`unbounded`) for the calling thread's rings; 0 leaves a limit as it is.
-        Returns the limits from before. About 0.5 us. Linux 5.15. Raises OSError.
+        Returns the limits from before. About 0.9 us. Linux 5.15. Raises OSError.
         """
         values = ffi.new("unsigned int[2]", (bounded, unbounded))
         code = -lib.io_uring_register_iowq_max_workers(self._ring, values)

@@ -148,7 +148,7 @@ SETUPS = (
 # Registrations that are tried on a ring.
 BUFFER_RINGS = Row("PBUF_RING", 22, "5.19", "provided buffers: an idle connection pins none")
 REGISTERED_RING = Row("RING_FDS", 20, "5.18", "each system call is about 20 ns cheaper")
-WORKER_LIMITS = Row("IOWQ_MAX_WORKERS", 19, "5.15", PLANNED + "bounding the kernel's workers")
+WORKER_LIMITS = Row("IOWQ_MAX_WORKERS", 19, "5.15", "at most 4 kernel threads of each kind")
 
 
 def report() -> Report:

@@ -18,7 +18,12 @@ import pytest
 from loopx._liburing import lib
 from loopx.errors import EngineUnavailable
 from loopx.ring import control
-from loopx.ring.control import ENTER_NO_IOWAIT, ENTER_REGISTERED_RING, RingControl
+from loopx.ring.control import (
+    ENTER_NO_IOWAIT,
+    ENTER_REGISTERED_RING,
+    WORKERS_MAX,
+    RingControl,
+)
 from tests.support.children import output_of
 
 IO_URING_ENTER = 426
@@ -175,6 +180,15 @@ def test_a_buffer_ring_needs_a_power_of_two(ring: RingControl) -> None:
     with pytest.raises(OSError) as caught:
         ring.register_buffer_ring(12, 0)
     assert caught.value.errno == errno.EINVAL
+
+
+def test_the_kernels_workers_are_few() -> None:
+    def work() -> None:
+        ring = RingControl(8, 16)
+        assert ring.limit_workers(0, 0) == (WORKERS_MAX, WORKERS_MAX)
+        ring.close()
+
+    in_thread(work)
 
 
 def test_worker_limits_are_set_and_told() -> None:
