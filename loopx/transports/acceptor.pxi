@@ -72,7 +72,7 @@ cdef class Acceptor:
             if fd >= 0:
                 self.connected(fd, &address, length)
             elif errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
-                self.pause(errno)
+                self.pause(errno, "socket.accept() out of system resource")
                 return False
             elif errno == EAGAIN:
                 return True
@@ -80,13 +80,13 @@ cdef class Acceptor:
                 self.report(errno, "socket.accept() failed")     # no listening socket any more
                 return False
             elif errno != EINTR and errno != ECONNABORTED:
-                self.pause(errno)             # an error of the connection or the network
+                self.pause(errno, "socket.accept() failed, and is tried again")
                 return False
         return True
 
-    cdef int pause(self, int error) except -1:
-        """Out of descriptors or memory: say so, and try again when some may be free."""
-        self.report(error, "socket.accept() out of system resource")
+    cdef int pause(self, int error, message) except -1:
+        """Out of descriptors or memory, or the network's fault: say so, and try again later."""
+        self.report(error, message)
         self.loop.call_later(ACCEPT_PAUSE_SECONDS, self._resume)
         return 0
 

@@ -1,15 +1,21 @@
 """Accepting with no descriptors left: logged, paused, and serving again when there are some.
 
-Owns: EMFILE on accept.  The server is a process of its own, whose limit is lowered.
+Owns: EMFILE on accept, and accept's other errors.  The server is a process of its own, whose
+limit is lowered.
 Thread: the test's own; it is the client.
 Must not: lower the limit of the process that runs the tests.
 """
 
+import errno
 import json
+import platform
 import select
 import socket
 import subprocess
 
+import pytest
+
+from tests.support.children import output_of
 from tests.support.net import only_on
 from tests.support.scripts import running_script
 
@@ -157,3 +163,39 @@ def test_a_server_closed_during_the_pause(loop_kind: str) -> None:
         for client in (control, *clients):
             client.sock.close()
         assert server.wait(timeout=20) == 0
+
+
+# accept4(2), by architecture.
+ACCEPT_CALL = {"x86_64": 288, "aarch64": 242}
+
+
+@only_on("loopx")
+@pytest.mark.skipif(platform.machine() not in ACCEPT_CALL, reason="accept4's number is unknown")
+def test_another_error_of_accept_is_named(loop_kind):
+    """It is tried again after a pause, too, but said to be what it is.
+
+    asyncio raises it into the exception handler, and tries again at once.
+    """
+    lines = output_of(
+        """
+        import asyncio, errno, os, socket, sys
+        import loopx
+        from tests.support.seccomp import deny_calls
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+            told = loop.create_future()
+            loop.set_exception_handler(lambda loop, context: told.set_result(context))
+            deny_calls(errno.EPROTO, int(sys.argv[1]), int(sys.argv[1]))
+            with socket.create_connection(server.sockets[0].getsockname()):
+                context = await told
+            print(context["message"])
+            print(context["exception"].errno)
+            server.close()
+
+        loopx.run(main())
+        """,
+        str(ACCEPT_CALL[platform.machine()]),
+    )
+    assert lines == ["socket.accept() failed, and is tried again", str(errno.EPROTO)]

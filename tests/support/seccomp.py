@@ -1,4 +1,4 @@
-"""A seccomp filter that denies io_uring, as container runtimes do.
+"""A seccomp filter that denies system calls: io_uring's as container runtimes do, or any other.
 
 Owns one BPF program, installed with prctl(2) through ctypes.  It binds the calling thread and
 all that it starts, for good: call it in a child process, never in the process of the tests.
@@ -42,10 +42,15 @@ def deny_io_uring(errno: int) -> None:
 
     Raises OSError where the kernel has no seccomp filters.
     """
+    deny_calls(errno, FIRST_CALL, LAST_CALL)
+
+
+def deny_calls(errno: int, first: int, last: int) -> None:
+    """Likewise the system calls whose numbers are in this range, on this machine's architecture."""
     instructions = (Instruction * 5)(
         Instruction(LOAD_WORD_ABSOLUTE, 0, 0, NUMBER_OFFSET),
-        Instruction(JUMP_GREATER_OR_EQUAL, 0, 2, FIRST_CALL),
-        Instruction(JUMP_GREATER, 1, 0, LAST_CALL),
+        Instruction(JUMP_GREATER_OR_EQUAL, 0, 2, first),
+        Instruction(JUMP_GREATER, 1, 0, last),
         Instruction(RETURN, 0, 0, SECCOMP_RET_ERRNO | errno),
         Instruction(RETURN, 0, 0, SECCOMP_RET_ALLOW),
     )
