@@ -24,9 +24,10 @@ cdef class Engine:
     cdef int submit(self, Operation *operation) except -1:
         """Start an idle operation. The kernel learns of it at the next wait().
 
-        A quiet send that takes everything ends no wait: its completion is dispatched after
-        the wait that submitted it, whenever that ends. It does not wait for room: its result is
-        then what was sent, or -EAGAIN. For senders who need not hear of success at once.
+        A send does not wait for room: its result is what was sent, or -EAGAIN. Who wants to wait
+        polls first, which needs no thread of the kernel's. A quiet send that takes everything
+        ends no wait: its completion is dispatched after the wait that submitted it, whenever
+        that ends. For senders who need not hear of success at once.
         """
         raise NotImplementedError
 

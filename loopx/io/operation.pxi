@@ -18,8 +18,8 @@ cdef enum OperationKind:
     POLL                 # wait once until `events` hold; result: the events that do
     POLL_MULTISHOT       # a completion at every change until cancelled
     RECEIVE_MULTISHOT    # receive into provided buffers until end of file, error or cancel
-    SEND                 # send `length` bytes at `address`; result: how many were sent
-    SEND_QUIETLY         # the same, at submission or not at all; see Engine.submit
+    SEND                 # send what there is room for of `length` bytes at `address`
+    SEND_QUIETLY         # the same, telling only of failure; see Engine.submit
 
 cdef enum OperationState:
     OPERATION_IDLE

@@ -143,10 +143,10 @@ cdef class RingEngine(CollectingEngine):
             sqe.opcode = IORING_OP_SEND
             sqe.addr = <uint64_t><size_t>operation.address
             sqe.len = operation.length
-            sqe.msg_flags = MSG_NOSIGNAL
+            # It is over when io_uring_enter returns, one way or the other.
+            sqe.msg_flags = MSG_NOSIGNAL | MSG_DONTWAIT
             if operation.kind == SEND_QUIETLY:
-                # With DONTWAIT it is over when io_uring_enter returns, one way or the other;
-                # with WAITALL a short send counts as a failure, which is not skipped.
+                # A short send counts as a failure, which is not skipped.
                 sqe.msg_flags = MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL
                 sqe.flags = IOSQE_CQE_SKIP_SUCCESS
                 operation_list_add(&self.quiet, operation)

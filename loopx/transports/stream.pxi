@@ -19,7 +19,7 @@ cdef class StreamTransport(ReceivingTransport):
     cdef object sending          # bytes at the head of what is unsent
     cdef list pieces             # what follows it
     cdef Py_ssize_t sent_bytes   # of `sending`
-    cdef bint socket_full        # the last send found no room: the next one waits for some
+    cdef bint socket_full        # the last send found too little room: wait for more first
     cdef bint in_unsent          # listed in loop.unsent
     cdef bint drain_scheduled
 
@@ -124,6 +124,10 @@ cdef class StreamTransport(ReceivingTransport):
         if not self.descriptor_is_ours():
             return self.fatal_error(OSError(EBADF, os.strerror(EBADF)),
                                     "Fatal write error on socket transport")
+        if self.socket_full:
+            self.send_operation.kind = POLL
+            self.send_operation.events = POLLOUT
+            return self.loop.engine.submit(&self.send_operation)
         self.send_operation.address = PyBytes_AS_STRING(self.sending) + self.sent_bytes
         self.send_operation.length = min(PyBytes_GET_SIZE(self.sending) - self.sent_bytes,
                                          SEND_BYTES_MAX)
@@ -142,7 +146,7 @@ cdef class StreamTransport(ReceivingTransport):
 
     cdef inline bint success_matters(self) noexcept:
         """Whether something is to be done when this send is over, or its bytes weigh much."""
-        return (self.socket_full or self.closing or self.eof_written or self.protocol_paused
+        return (self.closing or self.eof_written or self.protocol_paused
                 or self.pieces is not None or self.sent_bytes != 0
                 or self.unsent_bytes > QUIET_BYTES_MAX)
 
@@ -189,12 +193,14 @@ cdef class StreamTransport(ReceivingTransport):
             if self.sending is not data:
                 return 0                      # another thread aborted meanwhile
             if sent < 0:
+                self.socket_full = error == EAGAIN
                 if error == EAGAIN or error == EINTR or error == ENOBUFS:
                     return 0
                 return self.fatal_error(OSError(error, os.strerror(error)),
                                         "Fatal write error on socket transport")
             self.advance(sent)
-            if sent < length:
+            self.socket_full = sent < length
+            if self.socket_full:
                 return 0
         return 0
 
@@ -212,17 +218,23 @@ cdef class StreamTransport(ReceivingTransport):
                 self.pieces = None
 
     cdef int sent(self, int result) except -1:
-        """The completion of a send."""
+        """The completion of a send, or of waiting for room."""
         if self.lost:
             self.sending = None
             self.pieces = None
             return 0
-        self.socket_full = result == -EAGAIN
-        if result < 0:
+        if self.send_operation.kind == POLL:
+            self.socket_full = False          # or in error: the send will meet it
+            self.send_inline()
+            if self.lost:
+                return 0
+        elif result < 0:
+            self.socket_full = result == -EAGAIN
             if result != -EAGAIN and result != -EINTR and result != -ECANCELED:
                 return self.fatal_error(OSError(-result, os.strerror(-result)),
                                         "Fatal write error on socket transport")
         else:
+            self.socket_full = result < <int>self.send_operation.length
             self.advance(result)
         try:
             if self.protocol_paused:
