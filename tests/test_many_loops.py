@@ -37,6 +37,17 @@ def make_run_close(kind):
     loop.close()
 
 
+def make_wait_close(kind):
+    """Waiting for a descriptor is what a loop of ours makes its ring for."""
+    loop = make_loop(kind)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as always_writable:
+        loop.add_writer(always_writable, loop.stop)
+        loop.run_forever()
+        loop.remove_writer(always_writable)
+    assert kind == "asyncio" or loop.stats()["enters"] > 0
+    loop.close()
+
+
 def make_close(kind):
     make_loop(kind).close()
 
@@ -67,7 +78,9 @@ class Flat:
             assert resident_bytes() - self.resident_bytes < GROWTH_BYTES
 
 
-@pytest.mark.parametrize("life", [make_run_close, make_close], ids=lambda life: life.__name__)
+@pytest.mark.parametrize(
+    "life", [make_run_close, make_wait_close, make_close], ids=lambda life: life.__name__
+)
 def test_ten_thousand_loops_closed(loop_kind, life):
     for _ in range(WARM_UP):
         life(loop_kind)
