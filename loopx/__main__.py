@@ -138,9 +138,14 @@ def info(as_json: bool) -> int:
     found = report()
     if as_json:
         facts = {"loopx": loopx.__version__, "python": python_version()}
-        print(json.dumps({**facts, **dataclasses.asdict(found)}, indent=2))
+        text = json.dumps({**facts, **dataclasses.asdict(found)}, indent=2)
     else:
-        print("\n".join(report_lines(found)))
+        text = "\n".join(report_lines(found))
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # The reader has seen enough (`| head`). What is buffered would fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if found.engine == "none":
         print(f"loopx: {found.error}", file=sys.stderr)
         return 1

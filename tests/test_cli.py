@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import subprocess
+import sys
 import textwrap
 import tomllib
 from pathlib import Path
@@ -17,7 +18,7 @@ from zipfile import ZipFile
 import pytest
 
 import loopx
-from tests.support.children import ROOT, run_python
+from tests.support.children import ROOT, TIMEOUT_S, environment, run_python
 
 # Prints what a script can see of its surroundings, and the loop that each way of asking gives.
 SCRIPT = """
@@ -204,6 +205,23 @@ def test_wrong_use_is_refused(tmp_path: Path) -> None:
         done = run_python("-m", "loopx", *arguments)
         assert done.returncode == 2, arguments
         assert said in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]], ids=["text", "JSON"])
+def test_a_reader_of_the_report_may_go_away(arguments: list[str]) -> None:
+    """As `| head` does: no traceback."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as pipe:
+        done = subprocess.run(
+            [sys.executable, "-m", "loopx", "info", *arguments],
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            env=environment(),
+            text=True,
+            timeout=TIMEOUT_S,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_run_without_io_uring_names_the_cause(script: Path) -> None:
