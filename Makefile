@@ -22,7 +22,7 @@ SANITIZE ?= address,undefined
 SANITIZE_TESTS ?= tests/ring tests/sched tests/parity
 
 .DEFAULT_GOAL := help
-.PHONY: help system system-bench venv build test test-all demo bench sanitize stubtest wheel clean
+.PHONY: help system system-demo system-bench venv build test test-all demo bench sanitize stubtest wheel clean
 # A recipe that fails leaves no target behind that looks made.
 .DELETE_ON_ERROR:
 
@@ -45,11 +45,12 @@ os.stat(os.path.join(sysconfig.get_path("include"), "Python.h"))' 2>/dev/null \
 	  || missing="$$missing python3-dev"; \
 	if [ -n "$$missing" ]; then $(call apt,$$missing); fi
 
-system-bench: system
-	@missing=; \
-	command -v wrk >/dev/null || missing="$$missing wrk"; \
-	[ -f /usr/include/openssl/ssl.h ] || missing="$$missing libssl-dev"; \
-	if [ -n "$$missing" ]; then $(call apt,$$missing); fi
+system-demo: system
+	@command -v wrk >/dev/null || { $(call apt,wrk); }
+
+# The echo rows with TLS need OpenSSL's headers for their load generator.
+system-bench: system-demo
+	@[ -f /usr/include/openssl/ssl.h ] || { $(call apt,libssl-dev); }
 
 # The environment sees the checkout itself, by a .pth file: an editable install would compile all
 # over again each time.
@@ -99,7 +100,7 @@ test-all: system ## run the tests on every Python from 3.11 to 3.15 that is foun
 	echo "tested:$${found:- none}; failed:$${failed:- none}"; \
 	[ -n "$$found" ] && [ -z "$$failed" ]
 
-demo: system-bench $(VENV)/.installed-demo build ## measure an aiohttp server on three loops
+demo: system-demo $(VENV)/.installed-demo build ## measure an aiohttp server on three loops
 	$(VENV_PYTHON) -m bench.demo $(BENCH_ARGS)
 
 bench: system-bench $(VENV)/.installed-peers build ## the whole comparison (BENCH_ARGS=...)
