@@ -128,6 +128,7 @@ stubtest: $(VENV)/.installed-test build ## compare _core.pyi with the extension,
 wheel: $(VENV)/.installed-build ## make dist/: an sdist and a wheel
 	$(VENV_PYTHON) -m pip install --quiet build
 	$(VENV_PYTHON) -m build
+	$(VENV_PYTHON) -m tests.support.wheel dist/*.whl
 
 clean: ## remove what was built, but keep the environments
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .hypothesis
