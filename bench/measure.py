@@ -103,15 +103,22 @@ def measure_web(row: Row, loop: str, seconds: float) -> Metrics:
         )
 
 
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Leaves an answer that sends elsewhere what it is: not the expected one."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
 def check_hello(url: str, ca_file: Path | None) -> None:
     """Raise RunError unless ``url`` answers 200 with the expected body."""
     from bench.servers.web import HELLO
 
     context = None if ca_file is None else ssl.create_default_context(cafile=str(ca_file))
+    https = urllib.request.HTTPSHandler(context=context)
+    opener = urllib.request.build_opener(NoRedirect, https)
     try:
-        with urllib.request.urlopen(
-            url, timeout=ANSWER_TIMEOUT_SECONDS, context=context
-        ) as answer:
+        with opener.open(url, timeout=ANSWER_TIMEOUT_SECONDS) as answer:
             status, body = answer.status, answer.read()
     except OSError as error:
         raise RunError(f"{url} does not answer: {error}") from error

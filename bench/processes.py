@@ -82,7 +82,7 @@ class Server:
             else:
                 self.await_port()
         except BaseException:
-            self.stop()
+            self.__exit__(None, None, None)
             raise
         return self
 

@@ -1,0 +1,76 @@
+"""Rounds and reports: a loop that failed has no figure, and documents are kept up to date.
+
+Owns: what becomes of runs.  Nothing is measured.  Thread: the test's own.
+"""
+
+import json
+
+import pytest
+
+from bench.processes import RunError
+from bench.rows import choose_rows
+
+pytest.importorskip("rich")
+
+from bench import report  # noqa: E402
+from bench.results import SCHEMA, load  # noqa: E402
+from bench.schedule import Plan, run_rounds  # noqa: E402
+from bench.tables import Table  # noqa: E402
+
+LOOPS = ("asyncio", "uvloop", "loopx")
+TABLE = Table("speed", "How fast", ["row", "loopx"], [["echo", "1.10"]], ["A note."])
+DOCUMENT = "before\n<!-- bench:speed -->\nold\n<!-- /bench -->\n<!-- bench:other -->\nits\n"
+DOCUMENT += "<!-- /bench -->\nafter\n"
+
+
+def test_a_loop_that_fails_once_has_no_figure():
+    (row,) = choose_rows("echo-protocol-1x64")
+    asked = []
+
+    def measure(_row, loop):
+        asked.append(loop)
+        if loop == "uvloop" and asked.count(loop) == 2:
+            raise RunError("it answered 204")
+        return {"requests_per_second": 1.0}
+
+    result, failures = run_rounds(Plan(row, LOOPS, {}), 3, measure, lambda *_: None)
+    assert [(failure.loop, failure.round, failure.reason) for failure in failures] == [
+        ("uvloop", 1, "it answered 204")
+    ]
+    assert {run.loop for run in result.runs} == {"asyncio", "loopx"}
+    assert set(result.to_json()["summary"]) == {"asyncio", "loopx"}
+    assert asked.count("uvloop") == 2 and asked.count("loopx") == 3
+
+
+def test_only_a_failed_run_is_passed_over():
+    (row,) = choose_rows("echo-protocol-1x64")
+
+    def measure(_row, _loop):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_rounds(Plan(row, LOOPS, {}), 1, measure, lambda *_: None)
+
+
+def test_a_row_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="no row matches"):
+        choose_rows("echo-protocol-1x64,ehco-*")
+
+
+def test_tables_go_between_their_markers(tmp_path):
+    path = tmp_path / "README.md"
+    path.write_text(DOCUMENT)
+    assert report.update_files([path], [TABLE], check_only=True) == [path]
+    assert path.read_text() == DOCUMENT
+    assert report.update_files([path], [TABLE], check_only=False) == [path]
+    text = path.read_text()
+    assert text == DOCUMENT.replace("old\n", report.to_markdown(TABLE))
+    assert "| echo | 1.10 |" in text and "A note." in text
+    assert report.update_files([path], [TABLE], check_only=True) == []
+
+
+def test_results_of_another_layout_are_refused(tmp_path):
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps({"schema": SCHEMA - 1}))
+    with pytest.raises(ValueError, match="layout"):
+        load(path)
