@@ -11,7 +11,6 @@ cdef class LoopCore(BaseLoop):
 
     cdef object task_factory
     cdef SignalPipe signal_pipe
-    cdef unsigned long long turns
     cdef bint stopping
     cdef bint wakeup_armed            # _wakeup_begin() was called in this run
     cdef object __weakref__

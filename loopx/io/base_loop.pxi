@@ -10,6 +10,7 @@ cdef class BaseLoop(Scheduler):
     """Scheduler plus engine."""
 
     cdef Engine engine
+    cdef unsigned long long turns    # taken so far
     cdef list unsent                 # transports that were written to since the last submission
     cdef PyObject **owners           # by descriptor: the transport that uses it, borrowed
     cdef int owners_length

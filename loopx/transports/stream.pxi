@@ -3,6 +3,7 @@
 #
 # What is written in a turn waits in `pieces` and leaves with the turn's submission; one
 # send is in flight at a time, and what is written meanwhile goes out together when it completes.
+# With next to no connections there is nothing to batch: a write is sent at once.
 # Past the high-water mark an inline send is tried first, so that a protocol is paused only when
 # the socket's own buffer is full, as with asyncio. `sending` is the bytes in flight, or the rest
 # of what an inline send left; the kernel reads it until the send's completion.
@@ -22,6 +23,8 @@ cdef class StreamTransport(ReceivingTransport):
     cdef bint socket_full        # the last send found too little room: wait for more first
     cdef bint in_unsent          # listed in loop.unsent
     cdef bint drain_scheduled
+    cdef bint writes_in_pieces   # more than one write in the last turn that had any
+    cdef unsigned long long sent_in_turn     # the last turn that sent at once
 
     cdef public bint _sendfile_busy      # nothing else may be written (loopx/sendfile.py)
 
@@ -91,7 +94,11 @@ cdef class StreamTransport(ReceivingTransport):
 
     cdef int flush_or_wait(self) except -1:
         """Leave it to the turn's submission; but what is over the mark is tried at once."""
-        if self.unsent_bytes > self.high_water_bytes:
+        if self.loop.engine.in_flight <= LONELY_IN_FLIGHT and self.may_send_now():
+            self.sent_in_turn = self.loop.turns
+            self.send_inline()
+            self.pause_protocol_if_full()
+        elif self.unsent_bytes > self.high_water_bytes:
             if self.send_operation.state == OPERATION_IDLE:
                 self.send_inline()
             self.pause_protocol_if_full()
@@ -101,6 +108,19 @@ cdef class StreamTransport(ReceivingTransport):
             self.drain_scheduled = True        # no completion will tell it
             self.loop.schedule(self._drained, (), self.context)
         return 0
+
+    cdef bint may_send_now(self) noexcept:
+        """Whether to send in write() itself, with no other connection to batch it with.
+
+        The peer then starts to work while the protocol's callback goes on: 15 us of aiohttp's
+        75 for a request. Not for protocols that write an answer in pieces.
+        """
+        if self.sent_in_turn == self.loop.turns:
+            self.writes_in_pieces = True
+        return (not self.writes_in_pieces and self.pieces is None and not self.in_unsent
+                and not self.state_matters() and self.send_operation.state == OPERATION_IDLE
+                and (not self.loop.running_thread
+                     or self.loop.running_thread == current_thread()))
 
     def _drained(self):
         self.drain_scheduled = False
@@ -136,18 +156,23 @@ cdef class StreamTransport(ReceivingTransport):
 
     cdef int send_alone(self) except -1:
         """Nobody else has something to send in this turn."""
-        if (self.sending is not None and not self.lost and not self.success_matters()
+        if (self.sending is not None and not self.lost and not self.state_matters()
                 and self.send_operation.state == OPERATION_IDLE):
             self.in_unsent = False
+            self.writes_in_pieces = (self.pieces is not None
+                                     or self.sent_in_turn + 1 == self.loop.turns)
             self.send_inline()
             if self.sending is None or self.lost:
                 return 0
         return self.submit_unsent()
 
+    cdef inline bint state_matters(self) noexcept:
+        """Whether something is to be done when what is unsent has left, or it has to wait."""
+        return self.socket_full or self.closing or self.eof_written or self.protocol_paused
+
     cdef inline bint success_matters(self) noexcept:
         """Whether something is to be done when this send is over, or its bytes weigh much."""
-        return (self.closing or self.eof_written or self.protocol_paused
-                or self.pieces is not None or self.sent_bytes != 0
+        return (self.state_matters() or self.pieces is not None or self.sent_bytes != 0
                 or self.unsent_bytes > QUIET_BYTES_MAX)
 
     cdef int join_pieces(self) except -1:
