@@ -232,20 +232,14 @@ class SendingTransport(TransportBase):
 # ---- transports/ -------------------------------------------------------------------------
 
 @disjoint_base
-class SocketTransport(SendingTransport):
-    """Protocol, flow control, information and closing of a connected socket.
+class DescriptorTransport(SendingTransport):
+    """Protocol, flow control and closing of a transport.
 
     What changes the state raises RuntimeError in a forked child and, in debug mode, on a wrong
     thread. A transport that is collected without being closed warns (ResourceWarning) and closes
     its descriptor.
     """
 
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """'socket' (an asyncio.trsock.TransportSocket), 'sockname' or 'peername'.
-
-        The addresses are as socket.getsockname() and socket.getpeername() show them, and stay
-        known after closing; None when there is none. `default` for any other name.
-        """
     def get_protocol(self) -> asyncio.BaseProtocol:
         """The protocol in use; None, as in asyncio, once connection_lost() has been called."""
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
@@ -266,6 +260,17 @@ class SocketTransport(SendingTransport):
         """Close at once, dropping what is unsent; connection_lost(error) comes in a next turn."""
 
 @disjoint_base
+class SocketTransport(DescriptorTransport):
+    """What transports on connected sockets add."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """'socket' (an asyncio.trsock.TransportSocket), 'sockname' or 'peername'.
+
+        The addresses are as socket.getsockname() and socket.getpeername() show them, and stay
+        known after closing; None when there is none. `default` for any other name.
+        """
+
+@disjoint_base
 class ReceivingTransport(SocketTransport):
     """The receiving half of a stream's transport."""
 
@@ -277,7 +282,7 @@ class ReceivingTransport(SocketTransport):
         """Undo pause_reading(). Idempotent."""
 
 @disjoint_base
-class StreamTransport(ReceivingTransport):
+class StreamTransport(ReceivingTransport, asyncio.Transport):
     """A connected TCP or Unix stream socket: what create_connection and servers make.
 
     Made by LoopCore._make_stream_transport and Acceptor only; calling the class makes a

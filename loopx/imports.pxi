@@ -144,6 +144,7 @@ import sys
 import warnings
 import weakref
 from asyncio import BufferedProtocol, InvalidStateError
+from asyncio import Transport as AsyncioTransport
 from asyncio.constants import _SendfileMode as SendfileMode
 from asyncio.format_helpers import _format_callback_source
 from asyncio.format_helpers import extract_stack
