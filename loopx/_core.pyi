@@ -316,6 +316,42 @@ class StreamTransport(ReceivingTransport, asyncio.Transport):
     def abort(self) -> None:
         """Close at once. What the socket takes without waiting is still sent."""
 
+@disjoint_base
+class PipeTransport(DescriptorTransport):
+    """What both ends of a pipe share. get_extra_info('pipe') is the file object."""
+
+@disjoint_base
+class ReadPipeTransport(PipeTransport, asyncio.ReadTransport):
+    """What connect_read_pipe gives. Made by LoopCore._make_read_pipe_transport only."""
+
+    def is_reading(self) -> bool:
+        """False after pause_reading(), and from close() or the end of the file on."""
+    def pause_reading(self) -> None:
+        """Read no more until resume_reading(): the pipe fills and its writer waits. Idempotent."""
+    def resume_reading(self) -> None:
+        """Undo pause_reading(). Idempotent."""
+    def _end_of_file(self) -> None:
+        """Tell the protocol; connection_lost() follows whatever it answers."""
+    def close(self) -> None:
+        """Read no more and close. Idempotent."""
+
+class WritePipeTransport(PipeTransport, asyncio.Transport):
+    """What connect_write_pipe gives. Made by LoopCore._make_write_pipe_transport only."""
+
+    def write(self, data: _Data) -> None:
+        """Write `data`; returns at once. A mutable buffer is copied, so it may change later.
+
+        TypeError for what is no buffer; quiet once it is closing.
+        """
+    def can_write_eof(self) -> bool:
+        """True: closing the pipe is the end of the file for its reader."""
+    def write_eof(self) -> None:
+        """Close after what was written before: the same as close(). Idempotent."""
+    def close(self) -> None:
+        """Write what is unsent, then close. Idempotent."""
+    def abort(self) -> None:
+        """Close at once, dropping what the pipe had no room for."""
+
 class TLSProtocol(SSLProtocol):
     """asyncio.sslproto.SSLProtocol, faster once the handshake is done."""
 
@@ -432,6 +468,27 @@ class LoopCore(BaseLoop):
         connection_made() is called in the next turn, then receiving starts and `waiter` is
         completed. RuntimeError when the loop is closed; the socket is the caller's then.
         """
+    def _make_read_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: _Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> ReadPipeTransport:
+        """Take over a file object of a pipe, FIFO, socket or device; it becomes non-blocking.
+
+        connection_made() is called in the next turn, then reading starts and `waiter` is
+        completed. ValueError for any other file, RuntimeError when the loop is closed; the file
+        is the caller's then. `extra` is what get_extra_info() knows besides 'pipe'.
+        """
+    def _make_write_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: _Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> WritePipeTransport:
+        """As _make_read_pipe_transport."""
     def _wait_readable(self, fd: int) -> _Future[None]:
         """A future of the descriptor becoming readable, by one poll through the ring.
 
