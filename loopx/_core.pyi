@@ -232,20 +232,14 @@ class SendingTransport(TransportBase):
 # ---- transports/ -------------------------------------------------------------------------
 
 @disjoint_base
-class SocketTransport(SendingTransport):
-    """Protocol, flow control, information and closing of a connected socket.
+class DescriptorTransport(SendingTransport):
+    """Protocol, flow control and closing of a transport.
 
     What changes the state raises RuntimeError in a forked child and, in debug mode, on a wrong
     thread. A transport that is collected without being closed warns (ResourceWarning) and closes
     its descriptor.
     """
 
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """'socket' (an asyncio.trsock.TransportSocket), 'sockname' or 'peername'.
-
-        The addresses are as socket.getsockname() and socket.getpeername() show them, and stay
-        known after closing; None when there is none. `default` for any other name.
-        """
     def get_protocol(self) -> asyncio.BaseProtocol:
         """The protocol in use; None, as in asyncio, once connection_lost() has been called."""
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
@@ -266,6 +260,17 @@ class SocketTransport(SendingTransport):
         """Close at once, dropping what is unsent; connection_lost(error) comes in a next turn."""
 
 @disjoint_base
+class SocketTransport(DescriptorTransport):
+    """What transports on connected sockets add."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """'socket' (an asyncio.trsock.TransportSocket), 'sockname' or 'peername'.
+
+        The addresses are as socket.getsockname() and socket.getpeername() show them, and stay
+        known after closing; None when there is none. `default` for any other name.
+        """
+
+@disjoint_base
 class ReceivingTransport(SocketTransport):
     """The receiving half of a stream's transport."""
 
@@ -277,7 +282,7 @@ class ReceivingTransport(SocketTransport):
         """Undo pause_reading(). Idempotent."""
 
 @disjoint_base
-class StreamTransport(ReceivingTransport):
+class StreamTransport(ReceivingTransport, asyncio.Transport):
     """A connected TCP or Unix stream socket: what create_connection and servers make.
 
     Made by LoopCore._make_stream_transport and Acceptor only; calling the class makes a
@@ -310,6 +315,42 @@ class StreamTransport(ReceivingTransport):
         """Stop receiving, send what is unsent, then close. Idempotent."""
     def abort(self) -> None:
         """Close at once. What the socket takes without waiting is still sent."""
+
+@disjoint_base
+class PipeTransport(DescriptorTransport):
+    """What both ends of a pipe share. get_extra_info('pipe') is the file object."""
+
+@disjoint_base
+class ReadPipeTransport(PipeTransport, asyncio.ReadTransport):
+    """What connect_read_pipe gives. Made by LoopCore._make_read_pipe_transport only."""
+
+    def is_reading(self) -> bool:
+        """False after pause_reading(), and from close() or the end of the file on."""
+    def pause_reading(self) -> None:
+        """Read no more until resume_reading(): the pipe fills and its writer waits. Idempotent."""
+    def resume_reading(self) -> None:
+        """Undo pause_reading(). Idempotent."""
+    def _end_of_file(self) -> None:
+        """Tell the protocol; connection_lost() follows whatever it answers."""
+    def close(self) -> None:
+        """Read no more and close. Idempotent."""
+
+class WritePipeTransport(PipeTransport, asyncio.Transport):
+    """What connect_write_pipe gives. Made by LoopCore._make_write_pipe_transport only."""
+
+    def write(self, data: _Data) -> None:
+        """Write `data`; returns at once. A mutable buffer is copied, so it may change later.
+
+        TypeError for what is no buffer; quiet once it is closing.
+        """
+    def can_write_eof(self) -> bool:
+        """True: closing the pipe is the end of the file for its reader."""
+    def write_eof(self) -> None:
+        """Close after what was written before: the same as close(). Idempotent."""
+    def close(self) -> None:
+        """Write what is unsent, then close. Idempotent."""
+    def abort(self) -> None:
+        """Close at once, dropping what the pipe had no room for."""
 
 class TLSProtocol(SSLProtocol):
     """asyncio.sslproto.SSLProtocol, faster once the handshake is done."""
@@ -427,6 +468,27 @@ class LoopCore(BaseLoop):
         connection_made() is called in the next turn, then receiving starts and `waiter` is
         completed. RuntimeError when the loop is closed; the socket is the caller's then.
         """
+    def _make_read_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: _Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> ReadPipeTransport:
+        """Take over a file object of a pipe, FIFO, socket or device; it becomes non-blocking.
+
+        connection_made() is called in the next turn, then reading starts and `waiter` is
+        completed. ValueError for any other file, RuntimeError when the loop is closed; the file
+        is the caller's then. `extra` is what get_extra_info() knows besides 'pipe'.
+        """
+    def _make_write_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: _Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> WritePipeTransport:
+        """As _make_read_pipe_transport."""
     def _wait_readable(self, fd: int) -> _Future[None]:
         """A future of the descriptor becoming readable, by one poll through the ring.
 

@@ -27,8 +27,10 @@ include "io/sockets.pxi"                  # sock_recv and sock_sendall
 include "io/wakeup.pxi"                   # the self-pipe that signals write to
 
 include "transports/transport.pxi"        # what all transports share: protocol, state, closing
+include "transports/socket.pxi"           # what those on sockets add: addresses
 include "transports/receiving.pxi"        # the receiving half of a stream
 include "transports/stream.pxi"           # TCP and Unix streams: sending and ending
+include "transports/pipes.pxi"            # pipes, FIFOs and terminals
 include "transports/tls.pxi"              # TLS: asyncio's, compiled where it is hot
 include "transports/acceptor.pxi"         # listening sockets
 

@@ -1,8 +1,10 @@
-/* TransportBase: a C type below asyncio.Transport that native transports can extend.
+/* TransportBase: a C type over asyncio.BaseTransport that native transports can extend.
  *
- * asyncio.Transport is a Python class. A native type may inherit from it only through a type
- * whose destructor does not call the Python class's own (which would call back for ever), and
- * which knows its one slot. That is all there is here; Cython cannot write such a type.
+ * asyncio's transports are Python classes. A native type may have one as its first base only
+ * through a type whose destructor does not call the Python class's own (which would call back
+ * for ever), and which knows its one slot. That is all there is here; Cython cannot write such a
+ * type. Which of asyncio.Transport, ReadTransport and so on a transport is, it adds as a second
+ * base: those classes have no slots.
  * Owns no state; used at import only.
  */
 #include "transports/transport_base.h"
@@ -33,7 +35,7 @@ base_dealloc(PyObject *self)
 }
 
 static PyType_Slot base_slots[] = {
-    {Py_tp_doc, "Base of native transports: asyncio.Transport with a C layout."},
+    {Py_tp_doc, "Base of native transports: asyncio.BaseTransport with a C layout."},
     {Py_tp_traverse, base_traverse},
     {Py_tp_clear, base_clear},
     {Py_tp_dealloc, base_dealloc},
@@ -54,7 +56,7 @@ add_transport_base(PyObject *module)
     if (asyncio == NULL) {
         return -1;
     }
-    PyObject *transport = PyObject_GetAttrString(asyncio, "Transport");
+    PyObject *transport = PyObject_GetAttrString(asyncio, "BaseTransport");
     Py_DECREF(asyncio);
     if (transport == NULL) {
         return -1;
@@ -62,7 +64,7 @@ add_transport_base(PyObject *module)
     if (((PyTypeObject *)transport)->tp_basicsize != sizeof(LoopxTransportBase)) {
         Py_DECREF(transport);
         PyErr_SetString(PyExc_ImportError,
-                        "asyncio.Transport has another layout than loopx was written for; "
+                        "asyncio.BaseTransport has another layout than loopx was written for; "
                         "this version of Python needs a newer loopx");
         return -1;
     }

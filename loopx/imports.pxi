@@ -8,8 +8,8 @@ from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyConte
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject, PyTypeObject, inquiry, traverseproc, visitproc
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
-from libc.errno cimport (EAGAIN, EBADF, EBUSY, ECONNABORTED, EINTR, EINVAL, EMFILE, ENFILE,
-                         ENOBUFS, ENOMEM, ENOTSOCK, EPERM, ETIME, errno)
+from libc.errno cimport (EAGAIN, EBADF, EBUSY, ECONNABORTED, EINTR, EINVAL, EIO, EMFILE,
+                         ENFILE, ENOBUFS, ENOMEM, ENOTSOCK, EPERM, ETIME, errno)
 from libc.stdint cimport uint64_t
 from libc.stdio cimport fprintf, stderr
 from libc.stdlib cimport free, malloc, realloc
@@ -44,12 +44,16 @@ cdef extern from "<poll.h>" nogil:
         POLLOUT
         POLLERR
         POLLHUP
+        POLLRDHUP
 
 cdef extern from "<sys/stat.h>" nogil:
     struct stat_result "stat":
         unsigned int st_mode
     int posix_fstat "fstat"(int fd, stat_result *status)
+    bint S_ISCHR(unsigned int mode)
+    bint S_ISFIFO(unsigned int mode)
     bint S_ISREG(unsigned int mode)
+    bint S_ISSOCK(unsigned int mode)
     bint S_ISDIR(unsigned int mode)
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -144,6 +148,8 @@ import sys
 import warnings
 import weakref
 from asyncio import BufferedProtocol, InvalidStateError
+from asyncio import ReadTransport as AsyncioReadTransport
+from asyncio import Transport as AsyncioTransport
 from asyncio.constants import _SendfileMode as SendfileMode
 from asyncio.format_helpers import _format_callback_source
 from asyncio.format_helpers import extract_stack

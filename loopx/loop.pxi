@@ -233,6 +233,12 @@ cdef class LoopCore(BaseLoop):
         self.schedule(transport._connected, (waiter,), context)
         return transport
 
+    def _make_read_pipe_transport(self, pipe, protocol, waiter=None, extra=None):
+        return make_read_pipe_transport(self, pipe, protocol, waiter, extra)
+
+    def _make_write_pipe_transport(self, pipe, protocol, waiter=None, extra=None):
+        return make_write_pipe_transport(self, pipe, protocol, waiter, extra)
+
     def _wait_readable(self, int fd):
         return wait_for_descriptor(self, fd, POLLIN)
 

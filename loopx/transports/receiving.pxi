@@ -23,24 +23,6 @@ cdef class ReceivingTransport(SocketTransport):
     cdef bint read_eof           # the peer is done sending
     cdef bint delivery_scheduled
 
-    cdef int connected(self) except -1:
-        """Tell the protocol, then receive."""
-        cdef double started = monotonic_seconds()
-        try:
-            self.protocol.connection_made(self)
-        finally:
-            self.receive()
-        if self.loop.debug:
-            self.report_if_slow(CONNECTION_MADE, started)
-        return 0
-
-    def _connected(self, waiter):
-        try:
-            self.connected()
-        finally:
-            if waiter is not None and not waiter.done():
-                waiter.set_result(None)
-
     cdef int receive(self) except -1:
         """Ask for data, unless that is asked already or nobody wants any."""
         if (self.receive_operation.state != OPERATION_IDLE or self.paused or self.closing
@@ -52,11 +34,6 @@ cdef class ReceivingTransport(SocketTransport):
         else:
             self.receive_operation.kind = RECEIVE_MULTISHOT
         return self.loop.engine.submit(&self.receive_operation)
-
-    cdef int stop_receiving(self) except -1:
-        if self.receive_operation.state != OPERATION_IDLE:
-            self.loop.engine.cancel(&self.receive_operation)
-        return 0
 
     cdef int received(self, int result, unsigned int flags, bint last) except -1:
         """A completion of the multishot receive."""
@@ -84,7 +61,7 @@ cdef class ReceivingTransport(SocketTransport):
             return 0
         if self.buffered_protocol:
             return self.receive_into_protocol()
-        data = receive_bytes(self.fd, self.bulk_bytes)
+        data = receive_bytes(self.fd, self.bulk_bytes, receive_now)
         self.loop.engine.system_calls += 1
         if data is None:
             return 0
@@ -293,8 +270,15 @@ cdef int on_received(Operation *operation, int result, unsigned int flags) excep
     return 0
 
 
-cdef object receive_bytes(int fd, Py_ssize_t length_max):
-    """recv(2): bytes (b'' at the end), None when nothing is there, or an errno."""
+ctypedef ssize_t (*ReadFunction)(int fd, void *buffer, size_t length) noexcept nogil
+
+
+cdef ssize_t receive_now(int fd, void *buffer, size_t length) noexcept nogil:
+    return posix_recv(fd, buffer, length, MSG_DONTWAIT)
+
+
+cdef object receive_bytes(int fd, Py_ssize_t length_max, ReadFunction read):
+    """recv(2) or read(2): bytes (b'' at the end), None when nothing is there, or an errno."""
     cdef PyObject *data
     cdef ssize_t length
     cdef int error
@@ -302,7 +286,7 @@ cdef object receive_bytes(int fd, Py_ssize_t length_max):
     fresh = PyBytes_FromStringAndSize(NULL, length_max)
     target = PyBytes_AS_STRING(fresh)
     with nogil:
-        length = posix_recv(fd, target, length_max, MSG_DONTWAIT)
+        length = read(fd, target, length_max)
         error = errno
     if length < 0:
         return None if error == EAGAIN or error == EINTR else error

@@ -9,18 +9,13 @@
 # of what an inline send left; the kernel reads it until the send's completion.
 
 cdef enum:
-    JOIN_BYTES = 65536           # pieces up to this many bytes together are copied into one
     SEND_BYTES_MAX = 1 << 30     # an operation's length is 32 bits
     QUIET_BYTES_MAX = 16384      # more is not kept in memory until a wait ends by itself
 
 
-cdef class StreamTransport(ReceivingTransport):
+cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
     """A connected stream socket (asyncio.Transport)."""
 
-    cdef object sending          # bytes at the head of what is unsent
-    cdef list pieces             # what follows it
-    cdef Py_ssize_t sent_bytes   # of `sending`
-    cdef bint socket_full        # the last send found too little room: wait for more first
     cdef bint in_unsent          # listed in loop.unsent
     cdef bint drain_scheduled
     cdef bint writes_in_pieces   # more than one write in the last turn that had any
@@ -51,7 +46,7 @@ cdef class StreamTransport(ReceivingTransport):
         if length == 0:
             return
         if self.lost:
-            self.count_lost_write()
+            self.count_lost_write("socket.send() raised exception.")
             return
         self.append(data, length)
         self.flush_or_wait()
@@ -68,29 +63,12 @@ cdef class StreamTransport(ReceivingTransport):
         if not pieces:
             return
         if self.lost:
-            self.count_lost_write()
+            self.count_lost_write("socket.send() raised exception.")
             return
         for data in pieces:
             if PyBytes_GET_SIZE(data):
                 self.append(data, PyBytes_GET_SIZE(data))
         self.flush_or_wait()
-
-    cdef int count_lost_write(self) except -1:
-        if self.lost >= WARN_AFTER_LOST_WRITES:
-            logger.warning("socket.send() raised exception.")
-        self.lost += 1
-        return 0
-
-    cdef inline int append(self, data, Py_ssize_t length) except -1:
-        self.unsent_bytes += length
-        if self.sending is None:
-            self.sending = data
-            self.sent_bytes = 0
-        elif self.pieces is None:
-            self.pieces = [data]
-        else:
-            self.pieces.append(data)
-        return 0
 
     cdef int flush_or_wait(self) except -1:
         """Leave it to the turn's submission; but what is over the mark is tried at once."""
@@ -142,9 +120,8 @@ cdef class StreamTransport(ReceivingTransport):
         if self.pieces is not None and self.sent_bytes == 0:
             self.join_pieces()
         if not self.descriptor_is_ours():
-            return self.fatal_error(OSError(EBADF, os.strerror(EBADF)),
-                                    "Fatal write error on socket transport")
-        if self.socket_full:
+            return self.write_failed(EBADF)
+        if self.full:
             self.send_operation.kind = POLL
             self.send_operation.events = POLLOUT
             return self.loop.engine.submit(&self.send_operation)
@@ -168,79 +145,12 @@ cdef class StreamTransport(ReceivingTransport):
 
     cdef inline bint state_matters(self) noexcept:
         """Whether something is to be done when what is unsent has left, or it has to wait."""
-        return self.socket_full or self.closing or self.eof_written or self.protocol_paused
+        return self.full or self.closing or self.eof_written or self.protocol_paused
 
     cdef inline bint success_matters(self) noexcept:
         """Whether something is to be done when this send is over, or its bytes weigh much."""
         return (self.state_matters() or self.pieces is not None or self.sent_bytes != 0
                 or self.unsent_bytes > QUIET_BYTES_MAX)
-
-    cdef int join_pieces(self) except -1:
-        """Make one piece of the small ones at the head, so that they leave in one send."""
-        cdef Py_ssize_t total = PyBytes_GET_SIZE(self.sending)
-        cdef Py_ssize_t count = 0
-        for piece in self.pieces:
-            total += PyBytes_GET_SIZE(piece)
-            if total > JOIN_BYTES:
-                break
-            count += 1
-        if count:
-            self.sending = b"".join([self.sending, *self.pieces[:count]])
-            del self.pieces[:count]
-        if not self.pieces:
-            self.pieces = None
-        return 0
-
-    cdef int send_inline(self) except -1:
-        """Send without the ring what the socket takes now. Nothing is in flight."""
-        cdef ssize_t sent
-        cdef int error
-        cdef const char *start
-        cdef Py_ssize_t length
-        cdef object data                      # kept while the GIL is released
-        while self.sending is not None:
-            if self.pieces is not None and self.sent_bytes == 0:
-                self.join_pieces()
-            if not self.descriptor_is_ours():
-                return self.fatal_error(OSError(EBADF, os.strerror(EBADF)),
-                                        "Fatal write error on socket transport")
-            data = self.sending
-            start = PyBytes_AS_STRING(data) + self.sent_bytes
-            length = PyBytes_GET_SIZE(self.sending) - self.sent_bytes
-            if length <= QUIET_BYTES_MAX:          # releasing the GIL would take as long
-                sent = posix_send(self.fd, start, length, MSG_DONTWAIT | MSG_NOSIGNAL)
-                error = errno
-            else:
-                with nogil:
-                    sent = posix_send(self.fd, start, length, MSG_DONTWAIT | MSG_NOSIGNAL)
-                    error = errno
-            self.loop.engine.system_calls += 1
-            if self.sending is not data:
-                return 0                      # another thread aborted meanwhile
-            if sent < 0:
-                self.socket_full = error == EAGAIN
-                if error == EAGAIN or error == EINTR or error == ENOBUFS:
-                    return 0
-                return self.fatal_error(OSError(error, os.strerror(error)),
-                                        "Fatal write error on socket transport")
-            self.advance(sent)
-            self.socket_full = sent < length
-            if self.socket_full:
-                return 0
-        return 0
-
-    cdef void advance(self, Py_ssize_t sent) noexcept:
-        """The kernel took the next `sent` bytes."""
-        self.unsent_bytes -= sent
-        self.sent_bytes += sent
-        if self.sent_bytes < PyBytes_GET_SIZE(self.sending):
-            return
-        self.sent_bytes = 0
-        self.sending = None
-        if self.pieces is not None:
-            self.sending = self.pieces.pop(0)
-            if not self.pieces:
-                self.pieces = None
 
     cdef int sent(self, int result) except -1:
         """The completion of a send, or of waiting for room."""
@@ -249,17 +159,16 @@ cdef class StreamTransport(ReceivingTransport):
             self.pieces = None
             return 0
         if self.send_operation.kind == POLL:
-            self.socket_full = False          # or in error: the send will meet it
+            self.full = False          # or in error: the send will meet it
             self.send_inline()
             if self.lost:
                 return 0
         elif result < 0:
-            self.socket_full = result == -EAGAIN
+            self.full = result == -EAGAIN
             if result != -EAGAIN and result != -EINTR and result != -ECANCELED:
-                return self.fatal_error(OSError(-result, os.strerror(-result)),
-                                        "Fatal write error on socket transport")
+                return self.write_failed(-result)
         else:
-            self.socket_full = result < <int>self.send_operation.length
+            self.full = result < <int>self.send_operation.length
             self.advance(result)
         try:
             if self.protocol_paused:
@@ -295,6 +204,9 @@ cdef class StreamTransport(ReceivingTransport):
         self.eof_written = True
         if self.sending is None and posix_shutdown(self.fd, SHUT_WR) < 0:
             raise_os_error("shutdown")
+
+    cdef ssize_t write_some(self, const char *start, size_t length) noexcept nogil:
+        return posix_send(self.fd, start, length, MSG_DONTWAIT | MSG_NOSIGNAL)
 
     # ---- ending ---------------------------------------------------------------------------
 

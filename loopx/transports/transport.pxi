@@ -1,6 +1,6 @@
-# What a connected transport is apart from moving bytes: its protocol and context, its state,
-# flow control, what it tells about itself, and how it ends.
-# Only the loop's thread may touch it.
+# What a transport is apart from moving bytes: its protocol and context, its state, what is
+# unsent and flow control, and how it ends.
+# Only the loop's thread may touch it. It knows neither sockets nor pipes: those override.
 #
 # States: connected -> closing (close, end of file: what is unsent still goes out)
 #         connected, closing -> lost (nothing is left to do: connection_lost is scheduled)
@@ -10,6 +10,8 @@
 cdef enum:
     HIGH_WATER_BYTES = 65536
     WARN_AFTER_LOST_WRITES = 5        # as asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
+    JOIN_BYTES = 65536                # pieces up to this many bytes together are copied into one
+    QUICK_CALL_BYTES = 16384          # releasing the GIL would take as long as to write these
 
 cdef str CONNECTION_MADE = "connection_made"
 cdef str CONNECTION_LOST = "connection_lost"
@@ -22,53 +24,36 @@ cdef str GET_BUFFER = "get_buffer"
 cdef str BUFFER_UPDATED = "buffer_updated"
 
 
-cdef class SocketTransport(SendingTransport):
-    """Protocol, flow control, information and closing of a connected socket."""
+cdef class DescriptorTransport(SendingTransport):
+    """Protocol, flow control, what is unsent and closing: of sockets and of pipes."""
 
     cdef BaseLoop loop
     cdef object protocol
     cdef object context               # contextvars.Context of the protocol's callbacks
     cdef object server                # loopx.server.Server, or None
-    cdef object sock                  # socket.socket: given, or made when somebody asks
-    cdef object peername              # None until known
-    cdef object sockname
+    cdef object sending               # bytes at the head of what is unsent
+    cdef list pieces                  # what follows it
     cdef object __weakref__
+    cdef Py_ssize_t sent_bytes        # of `sending`
     cdef Py_ssize_t unsent_bytes      # written, not yet taken by the kernel
     cdef Py_ssize_t high_water_bytes
     cdef Py_ssize_t low_water_bytes
     cdef Operation receive_operation
     cdef Operation send_operation
-    cdef SocketAddress peer           # as accept(2) gave it, until asked for
     cdef int fd                       # -1 once closed
     cdef unsigned int lost            # 0 while connected or closing; then counts, with each write
-    cdef unsigned char peer_length    # bytes of `peer`; 0: none
     cdef bint closing
     cdef bint paused                  # pause_reading
-    cdef bint eof_written
     cdef bint protocol_paused
+    cdef bint full                    # the last send found too little room: wait for more first
     cdef bint buffered_protocol
     cdef bint takes_bytes             # our own TLSProtocol: wants bytes_received(data)
     cdef bint lost_called             # connection_lost has been called
-    cdef bint sock_given              # somebody else has the socket, and may close it
 
     def __cinit__(self):
         self.fd = -1
         self.high_water_bytes = HIGH_WATER_BYTES
         self.low_water_bytes = HIGH_WATER_BYTES // 4
-
-    cdef int attach(self, BaseLoop loop, int fd, sock, protocol, context, server) except -1:
-        """Become the transport of a connected, non-blocking descriptor, and own it."""
-        self.loop = loop
-        self.context = context
-        self.server = server
-        self.use_protocol(protocol)
-        if server is not None:
-            server._attach(self)
-        loop.own_descriptor(fd, self)
-        self.sock = sock
-        self.sock_given = sock is not None
-        self.fd = fd              # last: from here on the descriptor is ours to close
-        return 0
 
     cdef int use_protocol(self, protocol) except -1:
         self.protocol = protocol
@@ -92,7 +77,36 @@ cdef class SocketTransport(SendingTransport):
             logger.warning("Executing %r.%s() took %.3f seconds", self.protocol, method, seconds)
         return 0
 
-    # ---- information ----------------------------------------------------------------------
+    # ---- beginning ------------------------------------------------------------------------
+
+    cdef int connected(self) except -1:
+        """Tell the protocol, then receive."""
+        cdef double started = monotonic_seconds()
+        try:
+            self.protocol.connection_made(self)
+        finally:
+            self.receive()
+        if self.loop.debug:
+            self.report_if_slow(CONNECTION_MADE, started)
+        return 0
+
+    def _connected(self, waiter):
+        try:
+            self.connected()
+        finally:
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+
+    cdef int receive(self) except -1:
+        """Start to listen to the peer, unless that is done already or nobody wants it."""
+        raise NotImplementedError
+
+    cdef int stop_receiving(self) except -1:
+        if self.receive_operation.state != OPERATION_IDLE:
+            self.loop.engine.cancel(&self.receive_operation)
+        return 0
+
+    # ---- what everybody asks --------------------------------------------------------------
 
     def get_protocol(self):
         """The protocol in use."""
@@ -106,53 +120,6 @@ cdef class SocketTransport(SendingTransport):
     def is_closing(self):
         """True from close() or abort() on."""
         return self.closing
-
-    def get_extra_info(self, name, default=None):
-        """'socket' (TransportSocket), 'sockname' or 'peername', as asyncio has them."""
-        if name == "peername":
-            return self.remote_name()
-        if name == "sockname":
-            if self.sockname is None and self.fd >= 0:
-                self.sockname = local_address(self.fd)
-            return self.sockname
-        if name == "socket":
-            return TransportSocket(self.python_socket())
-        return default
-
-    cdef object remote_name(self):
-        if self.peername is None:
-            if self.peer_length:
-                self.peername = address_to_python(&self.peer, self.peer_length)
-            elif self.fd >= 0:
-                self.peername = remote_address(self.fd)
-        return self.peername
-
-    cdef object python_socket(self):
-        if self.sock is None:
-            if self.fd >= 0:
-                self.sock = socket.socket(fileno=self.fd)
-                self.sock.setblocking(False)
-            else:
-                self.sock = socket.socket()
-                self.sock.close()
-        return self.sock
-
-    def __repr__(self):
-        info = [type(self).__name__]
-        if self.fd < 0:
-            info.append("closed")
-        else:
-            if self.closing:
-                info.append("closing")
-            info.append(f"fd={self.fd}")
-            info.append("read=" + ("paused" if self.paused else "receiving"))
-            info.append(f"write=<{'sending' if self.unsent_bytes else 'idle'}, "
-                        f"bufsize={self.unsent_bytes}>")
-        return "<{}>".format(" ".join(info))
-
-    cdef inline bint descriptor_is_ours(self) except -1:
-        """False when the socket was closed behind our back: the number may be another's now."""
-        return not self.sock_given or self.sock.fileno() == self.fd
 
     # ---- flow control ---------------------------------------------------------------------
 
@@ -203,6 +170,98 @@ cdef class SocketTransport(SendingTransport):
             })
         return 0
 
+    # ---- what is unsent -------------------------------------------------------------------
+
+    cdef inline int append(self, data, Py_ssize_t length) except -1:
+        self.unsent_bytes += length
+        if self.sending is None:
+            self.sending = data
+            self.sent_bytes = 0
+        elif self.pieces is None:
+            self.pieces = [data]
+        else:
+            self.pieces.append(data)
+        return 0
+
+    cdef int join_pieces(self) except -1:
+        """Make one piece of the small ones at the head, so that they leave in one send."""
+        cdef Py_ssize_t total = PyBytes_GET_SIZE(self.sending)
+        cdef Py_ssize_t count = 0
+        for piece in self.pieces:
+            total += PyBytes_GET_SIZE(piece)
+            if total > JOIN_BYTES:
+                break
+            count += 1
+        if count:
+            self.sending = b"".join([self.sending, *self.pieces[:count]])
+            del self.pieces[:count]
+        if not self.pieces:
+            self.pieces = None
+        return 0
+
+    cdef int send_inline(self) except -1:
+        """Send without the ring what the kernel takes now. Nothing is in flight."""
+        cdef ssize_t sent
+        cdef int error
+        cdef const char *start
+        cdef Py_ssize_t length
+        cdef object data                      # kept while the GIL is released
+        while self.sending is not None:
+            if self.pieces is not None and self.sent_bytes == 0:
+                self.join_pieces()
+            if not self.descriptor_is_ours():
+                return self.write_failed(EBADF)
+            data = self.sending
+            start = PyBytes_AS_STRING(data) + self.sent_bytes
+            length = PyBytes_GET_SIZE(self.sending) - self.sent_bytes
+            if length <= QUICK_CALL_BYTES:
+                sent = self.write_some(start, length)
+                error = errno
+            else:
+                with nogil:
+                    sent = self.write_some(start, length)
+                    error = errno
+            self.loop.engine.system_calls += 1
+            if self.sending is not data:
+                return 0                      # another thread aborted meanwhile
+            if sent < 0:
+                self.full = error == EAGAIN
+                if error == EAGAIN or error == EINTR or error == ENOBUFS:
+                    return 0
+                return self.write_failed(error)
+            self.advance(sent)
+            self.full = sent < length
+            if self.full:
+                return 0
+        return 0
+
+    cdef void advance(self, Py_ssize_t sent) noexcept:
+        """The kernel took the next `sent` bytes."""
+        self.unsent_bytes -= sent
+        self.sent_bytes += sent
+        if self.sent_bytes < PyBytes_GET_SIZE(self.sending):
+            return
+        self.sent_bytes = 0
+        self.sending = None
+        if self.pieces is not None:
+            self.sending = self.pieces.pop(0)
+            if not self.pieces:
+                self.pieces = None
+
+    cdef ssize_t write_some(self, const char *start, size_t length) noexcept nogil:
+        """send(2) or write(2), without waiting: the bytes taken, or -1 and errno. Overridden."""
+        return -1
+
+    cdef int write_failed(self, int error) except -1:
+        return self.fatal_error(OSError(error, os.strerror(error)),
+                                f"Fatal write error on {self.noun()} transport")
+
+    cdef int count_lost_write(self, str warning) except -1:
+        if self.lost >= WARN_AFTER_LOST_WRITES:
+            logger.warning(warning)
+        self.lost += 1
+        return 0
+
     # ---- ending ---------------------------------------------------------------------------
 
     cdef int become_lost(self, error) except -1:
@@ -240,22 +299,24 @@ cdef class SocketTransport(SendingTransport):
             self.close_descriptor()
         return 0
 
+    cdef bint descriptor_is_ours(self) except -1:
+        """False when it was closed behind our back: the number may be another's now."""
+        raise NotImplementedError
+
     cdef int close_descriptor(self) except -1:
-        cdef int fd = self.fd
-        if self.peername is None and not self.peer_length:
-            self.peername = remote_address(fd)      # asked for after closing, too
-        if self.sockname is None:
-            self.sockname = local_address(fd)
-        self.fd = -1
-        self.loop.disown_descriptor(fd, self)
-        if self.sock is None:
-            posix_close(fd)
-            return 0
+        raise NotImplementedError
+
+    cdef str noun(self):
+        """What the descriptor is, for messages."""
+        raise NotImplementedError
+
+    cdef int close_file(self, file) except -1:
+        """Close the object that holds the descriptor, which somebody may have closed before."""
         try:
-            self.sock.close()
-        except OSError as error:              # somebody else closed the descriptor
+            file.close()
+        except Exception as error:
             self.loop.call_exception_handler({
-                "message": "Closing a transport's socket failed",
+                "message": f"Closing a transport's {self.noun()} failed",
                 "exception": error,
                 "transport": self,
             })
@@ -263,7 +324,7 @@ cdef class SocketTransport(SendingTransport):
 
     cdef int fatal_error(self, error, message) except -1:
         """Report what broke the connection, unless the network did, and close at once."""
-        if isinstance(error, OSError):
+        if self.is_ordinary(error):
             if self.loop.debug:
                 logger.debug("%r: %s", self, message, exc_info=True)
         else:
@@ -274,6 +335,10 @@ cdef class SocketTransport(SendingTransport):
                 "protocol": self.protocol,
             })
         return self.force_close(error)
+
+    cdef bint is_ordinary(self, error) except -1:
+        """Whether the network or the peer causes such errors."""
+        return isinstance(error, OSError)
 
     cdef int force_close(self, error) except -1:
         raise NotImplementedError
