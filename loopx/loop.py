@@ -2,19 +2,21 @@
 
 Owns nothing itself. The mixins come before LoopCore because some of them override its hooks
 (`_on_close`, `_on_signal_bytes`, `_wakeup_begin`, `_wakeup_end`). What asyncio's abstract loop has
-and neither provides raises NotImplementedError there: datagrams and subprocesses so far.
+and neither provides raises NotImplementedError there: datagrams so far.
 Only the thread that runs a loop may use it, but for `call_soon_threadsafe`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from loopx._core import LoopCore
 from loopx.connect import ConnectMixin
 from loopx.dns import DNSMixin
 from loopx.executor import ExecutorMixin
 from loopx.pipes import PipesMixin
+from loopx.process import ProcessMixin
 from loopx.reporting import ReportingMixin
 from loopx.running import RunningMixin
 from loopx.sendfile import SendfileMixin
@@ -35,6 +37,7 @@ class Loop(  # type: ignore[misc]  # typeshed's overloads are narrower than what
     PipesMixin,
     DNSMixin,
     ExecutorMixin,
+    ProcessMixin,
     SignalsMixin,
     LoopCore,
     asyncio.AbstractEventLoop,
@@ -47,15 +50,13 @@ class Loop(  # type: ignore[misc]  # typeshed's overloads are narrower than what
 
     def _on_close(self) -> None:
         """Let go of what the Python modules own; called once, before the ring is torn down."""
-        try:
+        with contextlib.ExitStack() as rest:  # each of them, whatever another raises
+            rest.callback(self._shut_pools)
+            rest.callback(self._drop_signals)
+            rest.callback(self._leave_processes)
             self._close_servers()
-        finally:
-            try:
-                self._drop_signals()
-            finally:
-                self._shut_pools()
 
 
 def new_event_loop() -> Loop:
     """Make a loop: for asyncio.Runner(loop_factory=...), uvicorn's --loop and the like."""
-    return Loop()  # type: ignore[abstract]  # datagrams, subprocesses: not yet
+    return Loop()  # type: ignore[abstract]  # datagrams: not yet
