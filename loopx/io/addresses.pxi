@@ -25,14 +25,8 @@ cdef object address_to_python(const void *address, socklen_t length):
         return (text.decode("ascii"), ntohs(full.v4.sin_port))
     if full.any.sa_family == AF_INET6:
         inet_ntop(AF_INET6, &full.v6.sin6_addr, text, sizeof(text))
-        host = text.decode("ascii")
-        scope = full.v6.sin6_scope_id
-        if scope:
-            try:
-                host = f"{host}%{socket.if_indextoname(scope)}"
-            except OSError:
-                host = f"{host}%{scope}"
-        return (host, ntohs(full.v6.sin6_port), ntohl(full.v6.sin6_flowinfo), scope)
+        return (text.decode("ascii"), ntohs(full.v6.sin6_port), ntohl(full.v6.sin6_flowinfo),
+                full.v6.sin6_scope_id)
     if full.any.sa_family == AF_UNIX:
         return unix_path(full, length - sizeof(unsigned short))
     return None
