@@ -252,6 +252,10 @@ class SocketTransport(SendingTransport):
         """Use another protocol from now on."""
     def is_closing(self) -> bool:
         """True from close() or abort() on."""
+    def is_reading(self) -> bool:
+        """False after pause_reading(), and from close() on."""
+    def pause_reading(self) -> None:
+        """Hand out no data until resume_reading(). Idempotent."""
     def get_write_buffer_size(self) -> int:
         """Bytes written that the kernel has not taken yet."""
     def get_write_buffer_limits(self) -> tuple[int, int]:
@@ -269,10 +273,6 @@ class SocketTransport(SendingTransport):
 class ReceivingTransport(SocketTransport):
     """The receiving half of a stream's transport."""
 
-    def is_reading(self) -> bool:
-        """False after pause_reading(), and from close() on."""
-    def pause_reading(self) -> None:
-        """Hand out no data until resume_reading(). Idempotent."""
     def resume_reading(self) -> None:
         """Undo pause_reading(). Idempotent."""
 

@@ -23,24 +23,6 @@ cdef class ReceivingTransport(SocketTransport):
     cdef bint read_eof           # the peer is done sending
     cdef bint delivery_scheduled
 
-    cdef int connected(self) except -1:
-        """Tell the protocol, then receive."""
-        cdef double started = monotonic_seconds()
-        try:
-            self.protocol.connection_made(self)
-        finally:
-            self.receive()
-        if self.loop.debug:
-            self.report_if_slow(CONNECTION_MADE, started)
-        return 0
-
-    def _connected(self, waiter):
-        try:
-            self.connected()
-        finally:
-            if waiter is not None and not waiter.done():
-                waiter.set_result(None)
-
     cdef int receive(self) except -1:
         """Ask for data, unless that is asked already or nobody wants any."""
         if (self.receive_operation.state != OPERATION_IDLE or self.paused or self.closing
@@ -52,11 +34,6 @@ cdef class ReceivingTransport(SocketTransport):
         else:
             self.receive_operation.kind = RECEIVE_MULTISHOT
         return self.loop.engine.submit(&self.receive_operation)
-
-    cdef int stop_receiving(self) except -1:
-        if self.receive_operation.state != OPERATION_IDLE:
-            self.loop.engine.cancel(&self.receive_operation)
-        return 0
 
     cdef int received(self, int result, unsigned int flags, bint last) except -1:
         """A completion of the multishot receive."""
@@ -226,16 +203,6 @@ cdef class ReceivingTransport(SocketTransport):
         except BaseException as error:
             self.fatal_error(error, "Fatal error: protocol.buffer_updated() call failed.")
         return 0
-
-    def is_reading(self):
-        """False after pause_reading, and from close() on."""
-        return not self.closing and not self.paused
-
-    def pause_reading(self):
-        """Hand out no data until resume_reading(). Idempotent."""
-        self.check_caller()
-        if not self.closing and not self.paused:
-            self.paused = True
 
     def resume_reading(self):
         """Undo pause_reading(). Idempotent."""

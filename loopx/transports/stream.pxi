@@ -72,12 +72,6 @@ cdef class StreamTransport(ReceivingTransport):
                 self.append(data, PyBytes_GET_SIZE(data))
         self.flush_or_wait()
 
-    cdef int count_lost_write(self) except -1:
-        if self.lost >= WARN_AFTER_LOST_WRITES:
-            logger.warning("socket.send() raised exception.")
-        self.lost += 1
-        return 0
-
     cdef inline int append(self, data, Py_ssize_t length) except -1:
         self.unsent_bytes += length
         if self.sending is None:

@@ -1,4 +1,4 @@
-# What a connected transport is apart from moving bytes: its protocol and context, its state,
+# What a transport of a socket is apart from moving bytes: its protocol and context, its state,
 # flow control, what it tells about itself, and how it ends.
 # Only the loop's thread may touch it.
 #
@@ -68,6 +68,33 @@ cdef class SocketTransport(SendingTransport):
         self.sock = sock
         self.sock_given = sock is not None
         self.fd = fd              # last: from here on the descriptor is ours to close
+        return 0
+
+    cdef int connected(self) except -1:
+        """Tell the protocol, then receive."""
+        cdef double started = monotonic_seconds()
+        try:
+            self.protocol.connection_made(self)
+        finally:
+            self.receive()
+        if self.loop.debug:
+            self.report_if_slow(CONNECTION_MADE, started)
+        return 0
+
+    def _connected(self, waiter):
+        try:
+            self.connected()
+        finally:
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+
+    cdef int receive(self) except -1:
+        """Ask for what comes, unless that is asked already or nobody wants any."""
+        raise NotImplementedError
+
+    cdef int stop_receiving(self) except -1:
+        if self.receive_operation.state != OPERATION_IDLE:
+            self.loop.engine.cancel(&self.receive_operation)
         return 0
 
     cdef int use_protocol(self, protocol) except -1:
@@ -154,6 +181,16 @@ cdef class SocketTransport(SendingTransport):
         """False when the socket was closed behind our back: the number may be another's now."""
         return not self.sock_given or self.sock.fileno() == self.fd
 
+    def is_reading(self):
+        """False after pause_reading, and from close() on."""
+        return not self.closing and not self.paused
+
+    def pause_reading(self):
+        """Hand out no data until resume_reading(). Idempotent."""
+        self.check_caller()
+        if not self.closing and not self.paused:
+            self.paused = True
+
     # ---- flow control ---------------------------------------------------------------------
 
     def get_write_buffer_size(self):
@@ -201,6 +238,12 @@ cdef class SocketTransport(SendingTransport):
                 "transport": self,
                 "protocol": protocol,
             })
+        return 0
+
+    cdef int count_lost_write(self) except -1:
+        if self.lost >= WARN_AFTER_LOST_WRITES:
+            logger.warning("socket.send() raised exception.")
+        self.lost += 1
         return 0
 
     # ---- ending ---------------------------------------------------------------------------
