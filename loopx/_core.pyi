@@ -311,6 +311,29 @@ class StreamTransport(ReceivingTransport):
     def abort(self) -> None:
         """Close at once. What the socket takes without waiting is still sent."""
 
+@disjoint_base
+class DatagramTransport(SocketTransport, asyncio.DatagramTransport):
+    """An endpoint for datagrams: what create_datagram_endpoint makes.
+
+    Made by LoopCore._make_datagram_transport only. A queued datagram counts for 8 bytes more than
+    it holds in get_write_buffer_size() (since Python 3.13, as asyncio's).
+    """
+
+    def sendto(self, data: _Data, addr: Any = None) -> None:
+        """Send `data` as one datagram, at once if the socket has room; a mutable buffer is copied.
+
+        To `addr`, which must be None or the same if the endpoint was made with an address to send
+        to (else ValueError), and is not looked at when the socket is connected. Empty data is a
+        datagram, too, since Python 3.13. TypeError for what is no buffer; an OSError goes to
+        error_received(), whose exceptions come from here; other errors close the endpoint.
+        """
+    def resume_reading(self) -> None:
+        """Undo pause_reading(). Idempotent."""
+    def close(self) -> None:
+        """Stop receiving, send what waits for room, then close. Idempotent."""
+    def abort(self) -> None:
+        """Close at once, dropping what waits for room."""
+
 class TLSProtocol(SSLProtocol):
     """asyncio.sslproto.SSLProtocol, faster once the handshake is done."""
 
@@ -426,6 +449,17 @@ class LoopCore(BaseLoop):
 
         connection_made() is called in the next turn, then receiving starts and `waiter` is
         completed. RuntimeError when the loop is closed; the socket is the caller's then.
+        """
+    def _make_datagram_transport(
+        self,
+        sock: socket,
+        protocol: asyncio.BaseProtocol,
+        address: Any = None,
+        waiter: _Future[None] | None = None,
+    ) -> DatagramTransport:
+        """Take over a non-blocking socket that is no stream; `address`: where all is sent to.
+
+        connection_made() is called in the next turn. Else as _make_stream_transport.
         """
     def _wait_readable(self, fd: int) -> _Future[None]:
         """A future of the descriptor becoming readable, by one poll through the ring.

@@ -29,6 +29,7 @@ include "io/wakeup.pxi"                   # the self-pipe that signals write to
 include "transports/transport.pxi"        # what all transports share: protocol, state, closing
 include "transports/receiving.pxi"        # the receiving half of a stream
 include "transports/stream.pxi"           # TCP and Unix streams: sending and ending
+include "transports/datagram.pxi"         # UDP, Unix datagrams, and other families
 include "transports/tls.pxi"              # TLS: asyncio's, compiled where it is hot
 include "transports/acceptor.pxi"         # listening sockets
 

@@ -115,6 +115,7 @@ cdef class LoopCore(BaseLoop):
         stop_all(self.readers)
         stop_all(self.writers)
         self.engine.close()
+        self.free_datagram_space()
         pipe, self.signal_pipe = self.signal_pipe, None
         if pipe is not None:
             (<SignalPipe>pipe).close()
@@ -219,6 +220,14 @@ cdef class LoopCore(BaseLoop):
             set_nodelay(sock.fileno())
         transport = make_stream_transport(self, sock.fileno(), sock, protocol, context, server)
         transport.peername = remote_address(transport.fd)
+        self.schedule(transport._connected, (waiter,), context)
+        return transport
+
+    def _make_datagram_transport(self, sock, protocol, address=None, waiter=None):
+        cdef DatagramTransport transport
+        context = PyContext_CopyCurrent()
+        self.check_closed()
+        transport = make_datagram_transport(self, sock, protocol, address, context)
         self.schedule(transport._connected, (waiter,), context)
         return transport
 

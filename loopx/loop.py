@@ -2,7 +2,7 @@
 
 Owns nothing itself. The mixins come before LoopCore because some of them override its hooks
 (`_on_close`, `_on_signal_bytes`, `_wakeup_begin`, `_wakeup_end`). What asyncio's abstract loop has
-and neither provides raises NotImplementedError there: datagrams, pipes and subprocesses so far.
+and neither provides raises NotImplementedError there: pipes and subprocesses so far.
 Only the thread that runs a loop may use it, but for `call_soon_threadsafe`.
 """
 
@@ -12,6 +12,7 @@ import asyncio
 
 from loopx._core import LoopCore
 from loopx.connect import ConnectMixin
+from loopx.datagrams import DatagramsMixin
 from loopx.dns import DNSMixin
 from loopx.executor import ExecutorMixin
 from loopx.reporting import ReportingMixin
@@ -27,6 +28,7 @@ class Loop(  # type: ignore[misc]  # typeshed's overloads are narrower than what
     RunningMixin,
     ReportingMixin,
     ConnectMixin,
+    DatagramsMixin,
     ServerMixin,
     SendfileMixin,
     TLSMixin,
@@ -56,4 +58,4 @@ class Loop(  # type: ignore[misc]  # typeshed's overloads are narrower than what
 
 def new_event_loop() -> Loop:
     """Make a loop: for asyncio.Runner(loop_factory=...), uvicorn's --loop and the like."""
-    return Loop()  # type: ignore[abstract]  # datagrams, pipes, subprocesses: not yet
+    return Loop()  # type: ignore[abstract]  # pipes, subprocesses: not yet
