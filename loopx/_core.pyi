@@ -246,6 +246,10 @@ class DescriptorTransport(SendingTransport):
         """Use another protocol from now on."""
     def is_closing(self) -> bool:
         """True from close() or abort() on."""
+    def is_reading(self) -> bool:
+        """False after pause_reading(), and from close() on."""
+    def pause_reading(self) -> None:
+        """Hand out no data until resume_reading(). Idempotent."""
     def get_write_buffer_size(self) -> int:
         """Bytes written that the kernel has not taken yet."""
     def get_write_buffer_limits(self) -> tuple[int, int]:
@@ -274,10 +278,6 @@ class SocketTransport(DescriptorTransport):
 class ReceivingTransport(SocketTransport):
     """The receiving half of a stream's transport."""
 
-    def is_reading(self) -> bool:
-        """False after pause_reading(), and from close() on."""
-    def pause_reading(self) -> None:
-        """Hand out no data until resume_reading(). Idempotent."""
     def resume_reading(self) -> None:
         """Undo pause_reading(). Idempotent."""
 
@@ -351,6 +351,27 @@ class WritePipeTransport(PipeTransport, asyncio.Transport):
         """Write what is unsent, then close. Idempotent."""
     def abort(self) -> None:
         """Close at once, dropping what the pipe had no room for."""
+class DatagramTransport(SocketTransport, asyncio.Transport, asyncio.DatagramTransport):
+    """An endpoint for datagrams: what create_datagram_endpoint makes.
+
+    Made by LoopCore._make_datagram_transport only. A queued datagram counts for 8 bytes more than
+    it holds in get_write_buffer_size() (since Python 3.13, as asyncio's).
+    """
+
+    def sendto(self, data: _Data, addr: Any = None) -> None:
+        """Send `data` as one datagram, at once if the socket has room; a mutable buffer is copied.
+
+        To `addr`, which must be None or the same if the endpoint was made with an address to send
+        to (else ValueError), and is not looked at when the socket is connected. Empty data is a
+        datagram, too, since Python 3.13. TypeError for what is no buffer; an OSError goes to
+        error_received(), whose exceptions come from here; other errors close the endpoint.
+        """
+    def resume_reading(self) -> None:
+        """Undo pause_reading(). Idempotent."""
+    def close(self) -> None:
+        """Stop receiving, send what waits for room, then close. Idempotent."""
+    def abort(self) -> None:
+        """Close at once, dropping what waits for room."""
 
 class TLSProtocol(SSLProtocol):
     """asyncio.sslproto.SSLProtocol, faster once the handshake is done."""
@@ -489,6 +510,17 @@ class LoopCore(BaseLoop):
         extra: dict[str, Any] | None = None,
     ) -> WritePipeTransport:
         """As _make_read_pipe_transport."""
+    def _make_datagram_transport(
+        self,
+        sock: socket,
+        protocol: asyncio.BaseProtocol,
+        address: Any = None,
+        waiter: _Future[None] | None = None,
+    ) -> DatagramTransport:
+        """Take over a non-blocking socket that is no stream; `address`: where all is sent to.
+
+        connection_made() is called in the next turn. Else as _make_stream_transport.
+        """
     def _wait_readable(self, fd: int) -> _Future[None]:
         """A future of the descriptor becoming readable, by one poll through the ring.
 

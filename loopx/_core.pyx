@@ -31,6 +31,7 @@ include "transports/socket.pxi"           # what those on sockets add: addresses
 include "transports/receiving.pxi"        # the receiving half of a stream
 include "transports/stream.pxi"           # TCP and Unix streams: sending and ending
 include "transports/pipes.pxi"            # pipes, FIFOs and terminals
+include "transports/datagram.pxi"         # UDP, Unix datagrams, and other families
 include "transports/tls.pxi"              # TLS: asyncio's, compiled where it is hot
 include "transports/acceptor.pxi"         # listening sockets
 

@@ -8,6 +8,7 @@ from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyConte
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject, PyTypeObject, inquiry, traverseproc, visitproc
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from cpython.unicode cimport PyUnicode_AsUTF8
 from libc.errno cimport (EAGAIN, EBADF, EBUSY, ECONNABORTED, EINTR, EINVAL, EIO, EMFILE,
                          ENFILE, ENOBUFS, ENOMEM, ENOTSOCK, EPERM, ETIME, errno)
 from libc.stdint cimport uint64_t
@@ -46,6 +47,17 @@ cdef extern from "<poll.h>" nogil:
         POLLHUP
         POLLRDHUP
 
+cdef extern from "<sys/mman.h>" nogil:
+    void *mmap(void *address, size_t length, int protection, int flags, int fd, long offset)
+    int munmap(void *address, size_t length)
+    void *MAP_FAILED
+    enum:
+        MAP_ANONYMOUS
+        MAP_NORESERVE
+        MAP_PRIVATE
+        PROT_READ
+        PROT_WRITE
+
 cdef extern from "<sys/stat.h>" nogil:
     struct stat_result "stat":
         unsigned int st_mode
@@ -75,6 +87,10 @@ cdef extern from "<sys/socket.h>" nogil:
         SOCK_STREAM
     ssize_t posix_recv "recv"(int fd, void *buffer, size_t length, int flags)
     ssize_t posix_send "send"(int fd, const void *buffer, size_t length, int flags)
+    ssize_t posix_recvfrom "recvfrom"(int fd, void *buffer, size_t length, int flags,
+                                      sockaddr *address, socklen_t *address_length)
+    ssize_t posix_sendto "sendto"(int fd, const void *buffer, size_t length, int flags,
+                                  const sockaddr *address, socklen_t address_length)
     int accept4(int fd, sockaddr *address, socklen_t *length, int flags)
     int getsockname(int fd, sockaddr *address, socklen_t *length)
     int getpeername(int fd, sockaddr *address, socklen_t *length)
@@ -96,6 +112,8 @@ cdef extern from "<netinet/in.h>" nogil:
         unsigned int sin6_scope_id
     unsigned short ntohs(unsigned short value)
     unsigned int ntohl(unsigned int value)
+    unsigned short htons(unsigned short value)
+    unsigned int htonl(unsigned int value)
     enum:
         IPPROTO_TCP
         INET6_ADDRSTRLEN
@@ -105,6 +123,7 @@ cdef extern from "<netinet/tcp.h>" nogil:
         TCP_NODELAY
 
 cdef extern from "<arpa/inet.h>" nogil:
+    int inet_pton(int family, const char *text, void *address)
     const char *inet_ntop(int family, const void *address, char *text, socklen_t length)
 
 cdef extern from "<sys/un.h>" nogil:
@@ -157,6 +176,7 @@ from asyncio.log import logger
 from asyncio.sslproto import SSLProtocol, SSLProtocolState
 from asyncio.sslproto import _SSLProtocolTransport as SSLProtocolTransport
 from asyncio.trsock import TransportSocket
+from collections import deque
 from inspect import iscoroutinefunction, signature
 from asyncio import iscoroutine
 

@@ -58,16 +58,22 @@ def is_abstract(path: str | bytes) -> bool:
     return path[:1] in ("\0", b"\0")
 
 
+def remove_stale_unix_socket(path: str | bytes) -> None:
+    """Make room for binding to `path`. A failure is only logged: binding will fail, or not."""
+    if not path or is_abstract(path):
+        return
+    try:
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            os.remove(path)
+    except FileNotFoundError:
+        pass
+    except OSError as exc:  # the directory may only permit making sockets
+        logger.error("Unable to check or remove stale UNIX socket %r: %r", path, exc)
+
+
 def bind_unix(path: str | bytes) -> socket.socket:
     """A socket bound to `path`, in place of a stale socket file there."""
-    if path and not is_abstract(path):
-        try:
-            if stat.S_ISSOCK(os.stat(path).st_mode):
-                os.remove(path)
-        except FileNotFoundError:
-            pass
-        except OSError as exc:  # the directory may only permit making sockets
-            logger.error("Unable to check or remove stale UNIX socket %r: %r", path, exc)
+    remove_stale_unix_socket(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(path)

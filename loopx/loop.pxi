@@ -118,6 +118,7 @@ cdef class LoopCore(BaseLoop):
         stop_all(self.readers)
         stop_all(self.writers)
         self.engine.close()
+        self.free_datagram_space()
         pipe, self.signal_pipe = self.signal_pipe, None
         if pipe is not None:
             (<SignalPipe>pipe).close()
@@ -238,6 +239,13 @@ cdef class LoopCore(BaseLoop):
 
     def _make_write_pipe_transport(self, pipe, protocol, waiter=None, extra=None):
         return make_write_pipe_transport(self, pipe, protocol, waiter, extra)
+    def _make_datagram_transport(self, sock, protocol, address=None, waiter=None):
+        cdef DatagramTransport transport
+        context = PyContext_CopyCurrent()
+        self.check_closed()
+        transport = make_datagram_transport(self, sock, protocol, address, context)
+        self.schedule(transport._connected, (waiter,), context)
+        return transport
 
     def _wait_readable(self, int fd):
         return wait_for_descriptor(self, fd, POLLIN)

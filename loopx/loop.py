@@ -1,8 +1,7 @@
 """`Loop`: the native core and the Python modules put together.
 
 Owns nothing itself. The mixins come before LoopCore because some of them override its hooks
-(`_on_close`, `_on_signal_bytes`, `_wakeup_begin`, `_wakeup_end`). What asyncio's abstract loop has
-and neither provides raises NotImplementedError there: datagrams so far.
+(`_on_close`, `_on_signal_bytes`, `_wakeup_begin`, `_wakeup_end`).
 Only the thread that runs a loop may use it, but for `call_soon_threadsafe`.
 """
 
@@ -13,6 +12,7 @@ import contextlib
 
 from loopx._core import LoopCore
 from loopx.connect import ConnectMixin
+from loopx.datagrams import DatagramsMixin
 from loopx.dns import DNSMixin
 from loopx.executor import ExecutorMixin
 from loopx.pipes import PipesMixin
@@ -30,6 +30,7 @@ class Loop(  # type: ignore[misc]  # typeshed's overloads are narrower than what
     RunningMixin,
     ReportingMixin,
     ConnectMixin,
+    DatagramsMixin,
     ServerMixin,
     SendfileMixin,
     TLSMixin,
@@ -59,4 +60,4 @@ class Loop(  # type: ignore[misc]  # typeshed's overloads are narrower than what
 
 def new_event_loop() -> Loop:
     """Make a loop: for asyncio.Runner(loop_factory=...), uvicorn's --loop and the like."""
-    return Loop()  # type: ignore[abstract]  # datagrams: not yet
+    return Loop()

@@ -41,8 +41,9 @@ def refuse_tls_socket(sock: socket.socket) -> None:
 class SocketsMixin(DNSMixin):
     """Operations on raw sockets. No state of its own.
 
-    Every method raises TypeError for an ssl.SSLSocket and, in debug mode, ValueError for a
-    socket that blocks; else what the socket's own method of that name raises.
+    Every method raises TypeError for an ssl.SSLSocket, RuntimeError when it would have to wait
+    for a descriptor that a transport uses and, in debug mode, ValueError for a socket that
+    blocks; else what the socket's own method of that name raises.
     """
 
     async def sock_recv(self, sock: socket.socket, nbytes: int) -> bytes:
@@ -52,7 +53,7 @@ class SocketsMixin(DNSMixin):
             return sock.recv(nbytes)
         except (BlockingIOError, InterruptedError):
             pass
-        return await self._recv_future(sock, sock.fileno(), nbytes)
+        return await self._recv_future(sock, self._unowned(sock), nbytes)
 
     async def sock_recv_into(self, sock: socket.socket, buf: WriteableBuffer) -> int:
         """Receive into the writable buffer `buf`; return the number of bytes written to it."""
@@ -61,7 +62,7 @@ class SocketsMixin(DNSMixin):
             return sock.recv_into(buf)
         except (BlockingIOError, InterruptedError):
             pass
-        return await self._recv_into_future(sock, sock.fileno(), buf)
+        return await self._recv_into_future(sock, self._unowned(sock), buf)
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
         """Receive one datagram of at most `bufsize` bytes; return it and the sender's address."""
@@ -71,7 +72,7 @@ class SocketsMixin(DNSMixin):
                 return sock.recvfrom(bufsize)
             except (BlockingIOError, InterruptedError):
                 pass
-            await self._wait_readable(sock.fileno())
+            await self._wait_readable(self._unowned(sock))
 
     async def sock_recvfrom_into(
         self, sock: socket.socket, buf: WriteableBuffer, nbytes: int = 0
@@ -88,7 +89,7 @@ class SocketsMixin(DNSMixin):
                 return sock.recvfrom_into(buf, nbytes)
             except (BlockingIOError, InterruptedError):
                 pass
-            await self._wait_readable(sock.fileno())
+            await self._wait_readable(self._unowned(sock))
 
     async def sock_sendall(self, sock: socket.socket, data: ReadableBuffer) -> None:
         """Send all of `data` on a connected socket.
@@ -106,19 +107,25 @@ class SocketsMixin(DNSMixin):
         if view.itemsize != 1 or view.ndim != 1:
             view = view.cast("B")  # so that slicing counts bytes, as send(2) does
         while sent < view.nbytes:
-            sent += await self._send_future(sock, sock.fileno(), view[sent:])
+            sent += await self._send_future(sock, self._unowned(sock), view[sent:])
 
     async def sock_sendto(
         self, sock: socket.socket, data: ReadableBuffer, address: Address
     ) -> int:
         """Send `data` as one datagram to `address`; return the number of bytes sent."""
         self._check_sock(sock)
+        waited = False
         while True:
             try:
                 return sock.sendto(data, address)
             except (BlockingIOError, InterruptedError):
                 pass
-            await self._wait_writable(sock.fileno())
+            if waited and sock.family == socket.AF_UNIX:
+                # The receiver's queue is full, and the sender is not connected: poll(2) looks
+                # at the sender's own buffer alone. There is nothing to wait for but time.
+                await asyncio.sleep(_UNIX_RETRY_FIRST_S)
+            await self._wait_writable(self._unowned(sock))
+            waited = True
 
     async def sock_connect(self, sock: socket.socket, address: Address) -> None:
         """Connect `sock` to `address`; the host of an IP address is resolved first.
@@ -147,12 +154,18 @@ class SocketsMixin(DNSMixin):
             else:
                 connection.setblocking(False)
                 return connection, address
-            await self._wait_readable(sock.fileno())
+            await self._wait_readable(self._unowned(sock))
 
     def _check_sock(self, sock: socket.socket) -> None:
         refuse_tls_socket(sock)
         if self.get_debug() and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
+
+    def _unowned(self, sock: socket.socket) -> int:
+        """The socket's descriptor, to wait for; RuntimeError when a transport uses it."""
+        fd = sock.fileno()
+        self._check_not_owned(fd)
+        return fd
 
     async def _connect_resolved(self, sock: socket.socket, address: Address) -> None:
         """Connect to an address that needs no lookup."""
@@ -170,7 +183,7 @@ class SocketsMixin(DNSMixin):
             # the socket writable all the same, so there is nothing to wait for but time.
             await asyncio.sleep(retry_s)
             retry_s = min(2 * retry_s, _UNIX_RETRY_MAX_S)
-        await self._wait_writable(sock.fileno())
+        await self._wait_writable(self._unowned(sock))
         error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if error:
             raise OSError(error, f"Connect call failed {address!s}")

@@ -25,17 +25,51 @@ cdef object address_to_python(const void *address, socklen_t length):
         return (text.decode("ascii"), ntohs(full.v4.sin_port))
     if full.any.sa_family == AF_INET6:
         inet_ntop(AF_INET6, &full.v6.sin6_addr, text, sizeof(text))
-        host = text.decode("ascii")
-        scope = full.v6.sin6_scope_id
-        if scope:
-            try:
-                host = f"{host}%{socket.if_indextoname(scope)}"
-            except OSError:
-                host = f"{host}%{scope}"
-        return (host, ntohs(full.v6.sin6_port), ntohl(full.v6.sin6_flowinfo), scope)
+        return (text.decode("ascii"), ntohs(full.v6.sin6_port), ntohl(full.v6.sin6_flowinfo),
+                full.v6.sin6_scope_id)
     if full.any.sa_family == AF_UNIX:
         return unix_path(full, length - sizeof(unsigned short))
     return None
+
+
+cdef socklen_t address_from_python(int family, address, FullSocketAddress *target) except? 0:
+    """An IP address in numbers, as socket.sendto() takes it, for the kernel: its length in bytes.
+
+    0 for what is to be left to the socket object: names, other families, and mistakes.
+    """
+    cdef Py_ssize_t count
+    cdef void *host
+    if type(address) is not tuple:
+        return 0
+    count = len(<tuple>address)
+    if not (count == 2 if family == AF_INET else family == AF_INET6 and 2 <= count <= 4):
+        return 0
+    if type(address[0]) is not str or not (<str>address[0]).isascii() or "\0" in address[0]:
+        return 0
+    for number in (<tuple>address)[1:]:
+        if type(number) is not int:
+            return 0
+    if not 0 <= address[1] <= 65535:
+        return 0
+    memset(target, 0, sizeof(target[0]))
+    target.any.sa_family = family
+    if family == AF_INET:
+        host = &target.v4.sin_addr
+        target.v4.sin_port = htons(address[1])
+    else:
+        host = &target.v6.sin6_addr
+        target.v6.sin6_port = htons(address[1])
+        if count > 2:
+            if not 0 <= address[2] <= 0xfffff:
+                return 0
+            target.v6.sin6_flowinfo = htonl(address[2])
+        if count > 3:
+            if not 0 <= address[3] <= 0xffffffff:
+                return 0
+            target.v6.sin6_scope_id = address[3]
+    if inet_pton(family, PyUnicode_AsUTF8(address[0]), host) != 1:
+        return 0
+    return sizeof(sockaddr_in) if family == AF_INET else sizeof(sockaddr_in6)
 
 
 cdef object unix_path(const FullSocketAddress *address, Py_ssize_t path_bytes):

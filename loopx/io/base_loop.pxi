@@ -4,6 +4,9 @@
 
 cdef enum:
     LONELY_IN_FLIGHT = 6         # operations: a few receives, a listening socket, the self-pipe
+    # More than the longest datagram that a kernel queues (a Unix socket's: 4 MiB and 17 pages).
+    # Pages are taken when first written to, so what is larger than what came costs nothing.
+    DATAGRAM_SPACE_BYTES = 8 << 20
 
 
 cdef class BaseLoop(Scheduler):
@@ -14,6 +17,7 @@ cdef class BaseLoop(Scheduler):
     cdef list unsent                 # transports that were written to since the last submission
     cdef PyObject **owners           # by descriptor: the transport that uses it, borrowed
     cdef int owners_length
+    cdef char *datagram_space        # what datagrams are received into; NULL until needed
     cdef dict readers                # descriptor: DescriptorWatch (add_reader)
     cdef dict writers                # descriptor: DescriptorWatch (add_writer)
 
@@ -24,6 +28,22 @@ cdef class BaseLoop(Scheduler):
 
     def __dealloc__(self):
         free(self.owners)
+        self.free_datagram_space()
+
+    cdef char *need_datagram_space(self) except NULL:
+        cdef void *space
+        if self.datagram_space == NULL:
+            space = mmap(NULL, DATAGRAM_SPACE_BYTES, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+            if space == MAP_FAILED:
+                raise MemoryError
+            self.datagram_space = <char *>space
+        return self.datagram_space
+
+    cdef void free_datagram_space(self) noexcept:
+        if self.datagram_space != NULL:
+            munmap(self.datagram_space, DATAGRAM_SPACE_BYTES)
+            self.datagram_space = NULL
 
     cdef void wake_up(self) noexcept:
         if self.engine is not None:

@@ -204,16 +204,6 @@ cdef class ReceivingTransport(SocketTransport):
             self.fatal_error(error, "Fatal error: protocol.buffer_updated() call failed.")
         return 0
 
-    def is_reading(self):
-        """False after pause_reading, and from close() on."""
-        return not self.closing and not self.paused
-
-    def pause_reading(self):
-        """Hand out no data until resume_reading(). Idempotent."""
-        self.check_caller()
-        if not self.closing and not self.paused:
-            self.paused = True
-
     def resume_reading(self):
         """Undo pause_reading(). Idempotent."""
         self.check_caller()

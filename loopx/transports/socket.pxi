@@ -74,6 +74,16 @@ cdef class SocketTransport(DescriptorTransport):
         """False when the socket was closed behind our back: the number may be another's now."""
         return not self.sock_given or self.sock.fileno() == self.fd
 
+    def is_reading(self):
+        """False after pause_reading, and from close() on."""
+        return not self.closing and not self.paused
+
+    def pause_reading(self):
+        """Hand out no data until resume_reading(). Idempotent."""
+        self.check_caller()
+        if not self.closing and not self.paused:
+            self.paused = True
+
     cdef str noun(self):
         return "socket"
 

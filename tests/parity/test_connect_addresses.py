@@ -9,11 +9,20 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.net import Followed, full_listener, run, serving, since_python, unused_port
+from tests.support.net import (
+    Followed,
+    finish,
+    full_listener,
+    run,
+    serving,
+    since_python,
+    unused_port,
+)
 from tests.support.recorders import Echo, Recorder
 
 NAME = "several-addresses.test"
@@ -225,5 +234,35 @@ def test_local_addr_takes_the_address_of_its_family(
         async with echo_server("127.0.0.1") as four, echo_server("::1") as six:
             resolver[:] = [six, four]
             assert await connect(local_addr=("127.0.0.4", 0)) == four
+
+    run(loop, main())
+
+
+def link_local_address() -> tuple[str, int, int, int] | None:
+    """An address of this machine that needs a scope, on port 0."""
+    for line in Path("/proc/net/if_inet6").read_text().splitlines():
+        address, index, _, scope, *_ = line.split()
+        if scope == "20":  # link
+            return (socket.inet_ntop(socket.AF_INET6, bytes.fromhex(address)), 0, 0, int(index, 16))
+    return None
+
+
+def test_an_address_with_a_scope_is_shown_as_by_the_socket(loop: asyncio.AbstractEventLoop) -> None:
+    """The scope is the fourth item, and no part of the host."""
+    address = link_local_address()
+    if address is None:
+        pytest.skip("no interface has a link-local address")
+
+    async def main() -> None:
+        with socket.create_server(address, family=socket.AF_INET6) as listener:
+            client = socket.socket(socket.AF_INET6)
+            client.connect(listener.getsockname())
+            names = (client.getsockname(), client.getpeername())
+            _, protocol = await loop.create_connection(Recorder, sock=client)
+            transport = protocol.transport
+            shown = [transport.get_extra_info(name) for name in ("sockname", "peername")]
+            assert tuple(shown) == names
+            assert "%" not in names[1][0]
+            await finish(protocol)
 
     run(loop, main())

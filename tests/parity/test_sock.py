@@ -307,23 +307,6 @@ def test_recv_on_a_closed_socket(loop: asyncio.AbstractEventLoop) -> None:
     run(loop, main())
 
 
-def test_a_descriptor_in_use_by_a_transport(loop: asyncio.AbstractEventLoop) -> None:
-    async def main() -> None:
-        async with pair() as (sock, _peer):
-            transport, _ = await loop.create_connection(asyncio.Protocol, sock=sock.dup())
-            fd = transport.get_extra_info("socket").fileno()
-            with socket.socket(fileno=os.dup(fd)) as other:
-                await loop.sock_sendall(other, b"another descriptor is fine")
-            with pytest.raises(RuntimeError, match="is used by transport"):
-                loop.add_reader(fd, lambda: None)
-            with pytest.raises(RuntimeError, match="is used by transport"):
-                loop.add_writer(fd, lambda: None)
-            transport.abort()
-            await turns()
-
-    run(loop, main())
-
-
 def test_an_ssl_socket_is_refused(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
