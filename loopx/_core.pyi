@@ -246,10 +246,6 @@ class DescriptorTransport(SendingTransport):
         """Use another protocol from now on."""
     def is_closing(self) -> bool:
         """True from close() or abort() on."""
-    def is_reading(self) -> bool:
-        """False after pause_reading(), and from close() on."""
-    def pause_reading(self) -> None:
-        """Hand out no data until resume_reading(). Idempotent."""
     def get_write_buffer_size(self) -> int:
         """Bytes written that the kernel has not taken yet."""
     def get_write_buffer_limits(self) -> tuple[int, int]:
@@ -273,6 +269,10 @@ class SocketTransport(DescriptorTransport):
         The addresses are as socket.getsockname() and socket.getpeername() show them, and stay
         known after closing; None when there is none. `default` for any other name.
         """
+    def is_reading(self) -> bool:
+        """False after pause_reading(), and from close() on."""
+    def pause_reading(self) -> None:
+        """Hand out no data until resume_reading(). Idempotent."""
 
 @disjoint_base
 class ReceivingTransport(SocketTransport):
@@ -351,6 +351,7 @@ class WritePipeTransport(PipeTransport, asyncio.Transport):
         """Write what is unsent, then close. Idempotent."""
     def abort(self) -> None:
         """Close at once, dropping what the pipe had no room for."""
+@disjoint_base
 class DatagramTransport(SocketTransport, asyncio.Transport, asyncio.DatagramTransport):
     """An endpoint for datagrams: what create_datagram_endpoint makes.
 
