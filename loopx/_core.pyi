@@ -317,7 +317,7 @@ class TLSProtocol(SSLProtocol):
     def bytes_received(self, data: bytes) -> None:
         """What a StreamTransport calls instead of get_buffer() and buffer_updated()."""
 
-class TLSTransport(_SSLProtocolTransport):
+class SSLTransport(_SSLProtocolTransport):
     """What TLSProtocol gives its protocol: asyncio's transport over TLS, with a faster write()."""
 
 @final
