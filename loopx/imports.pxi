@@ -141,6 +141,7 @@ import asyncio
 import os
 import socket
 import sys
+import threading
 import warnings
 import weakref
 from asyncio import BufferedProtocol, InvalidStateError
@@ -163,6 +164,7 @@ from loopx.ring.control import RingControl, ensure_available
 
 cdef object Future = asyncio.Future
 cdef object Task = asyncio.Task
+cdef object tasks_module = asyncio.tasks
 
 cdef enum:
     WAIT_SECONDS_MAX = 86400          # as asyncio's selector loop: a wait is at most a day

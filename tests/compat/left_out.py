@@ -23,8 +23,9 @@ LEFT_OUT = {
     "events.HandleTests.test_handle_repr*": ABOUT_ASYNCIO,
     "events.HandleTests.test_handle_weakref": ABOUT_ASYNCIO,
     "events.PolicyTests.test_event_loop_policy": NO_LOOP,
-    "events.PolicyTests.test_get_event_loop_*": NO_LOOP,
+    "events.PolicyTests.test_get_event_loop*": NO_LOOP,
     "events.PolicyTests.test_set_event_loop_policy": NO_LOOP,
+    "events.PolicyTests.test_*_deprecation": NO_LOOP,
     "events.TestAbstractServer.*": NO_LOOP,
     "events.TimerTests.*": ABOUT_ASYNCIO,
     "events.PollEventLoopTests.*": SAME_AGAIN,
@@ -86,9 +87,15 @@ LEFT_OUT |= {
     )
 }
 
+# Patterns that only versions after 3.13 have tests for.
+NEWER = {"events.PolicyTests.test_*_deprecation", "events.UnixPipeObjectSupportTests.*", "*fifo*"}
+
+# Their loop runs in a child process, where nobody counts it.
+IN_A_CHILD = "unix_events.TestFork.*"
+
 # By what they wait for: patterns of the tests that need it. Take out a line to run them.
 WAITING = {
     "datagrams": ("*datagram*", "sendfile.*.test_sendfile_not_supported"),
-    "pipes": ("*pipe*", "*pty*"),
+    "pipes": ("*pipe*", "*pty*", "*fifo*", "events.UnixPipeObjectSupportTests.*"),
     "subprocesses": ("subprocess.*", "*subprocess*"),
 }

@@ -15,7 +15,7 @@ import importlib
 import importlib.util
 import socket
 import unittest
-from asyncio import base_events, unix_events
+from asyncio import base_events, events, unix_events
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
@@ -135,6 +135,8 @@ class Loops:
         if KIND == "loopx":
             reporting = importlib.import_module("loopx.reporting")
             replaced.append((reporting, "logger", CurrentLogger()))
+            handle = importlib.import_module("loopx._core").ThreadSafeHandle
+            replaced.append((events, "_ThreadSafeHandle", handle))
         with contextlib.ExitStack() as patches:
             for owner, name, value in replaced:
                 if hasattr(owner, name):
