@@ -15,7 +15,9 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
 VENV_PYTHON := $(VENV)/bin/python
 # Other event loops for `make bench`; some have no wheel for some versions of Python.
 PEERS := uvloop rloop blazio zloop zuvloop veloxloop loopmini rsloop uringcore kloop
-VERSIONS := 3.11 3.12 3.13 3.14 3.15
+VERSIONS ?= 3.11 3.12 3.13 3.14 3.15
+# More interpreters for `make test-all`: paths, for instance of a free-threaded build.
+PYTHONS ?=
 SANITIZED := build/sanitize
 SANITIZE ?= address,undefined
 # What runs under the sanitizers by default: the native code, without the slow ecosystems.
@@ -67,7 +69,13 @@ every = tomllib.load(open("pyproject.toml", "rb")); \
 extras = every["project"]["optional-dependencies"]; \
 lists = every["build-system"]["requires"], every["project"]["dependencies"], extras.get("$*", []); \
 print(*(name for names in lists for name in names), sep="\n")' > $(VENV)/requirements-$*.txt
-	$(VENV_PYTHON) -m pip install --quiet -r $(VENV)/requirements-$*.txt
+	@$(VENV_PYTHON) -m pip install --quiet -r $(VENV)/requirements-$*.txt || while read -r each; do \
+	  $(VENV_PYTHON) -m pip install --quiet --prefer-binary "$$each" 2>/dev/null \
+	    || case $$each in \
+	      cffi*) $(VENV_PYTHON) -m pip install --quiet 'cffi<2' || exit 1;; \
+	      *) echo "$$each cannot be installed for this Python; it is left out";; \
+	    esac; \
+	done < $(VENV)/requirements-$*.txt
 	@touch $@
 
 $(VENV)/.installed-peers: $(VENV)/.installed-bench
@@ -85,9 +93,18 @@ build: $(VENV)/.installed-build ## compile the extensions in place (only what ha
 test: $(VENV)/.installed-test build ## build and run the tests (PYTEST_ARGS=...)
 	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
 
-# Every interpreter on PATH or of pyenv, each in an environment of its own.
-test-all: system ## run the tests on every Python from 3.11 to 3.15 that is found
+# Every interpreter on PATH or of pyenv, and those named in PYTHONS, each in an environment of its
+# own. One that can do without the GIL is run without it.
+test-all: system ## run the tests on every Python from 3.11 to 3.15 found, and on $(PYTHONS)
 	@found=; failed=; \
+	for python in $(PYTHONS); do \
+	  name=$$("$$python" -c 'import sysconfig; print(sysconfig.get_config_var("SOABI"))') || exit 1; \
+	  gil=$$("$$python" -c 'import sysconfig; \
+print("PYTHON_GIL=0" if sysconfig.get_config_var("Py_GIL_DISABLED") else "")'); \
+	  found="$$found $$python"; echo "== $$name: $$python $$gil"; \
+	  env $$gil $(MAKE) --no-print-directory test PYTHON="$$python" VENV=".venv-$$name" \
+	    || failed="$$failed $$python"; \
+	done; \
 	for version in $(VERSIONS); do \
 	  python=$$(ls -d "$$HOME"/.pyenv/versions/$$version.*/bin/python$$version 2>/dev/null \
 	    | sort -V | tail -n 1); \

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import runpy
-import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +58,12 @@ class BuildExtensions(build_ext):
         ext.extra_objects = [archive]
         ext.depends = [*ext.depends, archive]
         ext.include_dirs = [*LIBURING["include_folders"](), *ext.include_dirs]
-        generated = Path("build", f"generated-{sys.implementation.cache_tag}")
+        generated = Path("build", f"generated-{sysconfig.get_config_var('SOABI')}")
         if ext.name == "loopx._liburing":
             version = LIBURING["liburing_version"]()
             ext.define_macros.append(("LOOPX_LIBURING_RELEASE", f'"{version}"'))
+            if sysconfig.get_config_var("Py_GIL_DISABLED"):
+                ext.define_macros.append(("_CFFI_NO_LIMITED_API", None))  # it has none
             target = generated / "_liburing.c"
             target.parent.mkdir(parents=True, exist_ok=True)
             LIBURING["make_ffi"]().emit_c_code(str(target))

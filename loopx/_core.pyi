@@ -123,6 +123,16 @@ class Handle:
         """
 
 @disjoint_base
+class ThreadSafeHandle(Handle):
+    """What call_soon_threadsafe returns: any thread may cancel it.
+
+    From Python 3.14 on `cancel` and `cancelled` wait on other threads while the callback runs.
+    """
+
+    def cancelled(self) -> bool:
+        """True after cancel()."""
+
+@disjoint_base
 class TimerHandle(Handle):
     """What call_later and call_at return: a Handle, ordered by time.
 
@@ -175,7 +185,7 @@ class Scheduler:
         """Call `callback(*args)` in the next turn."""
     def call_soon_threadsafe(
         self, callback: _CallbackOf[*_Ts], *args: *_Ts, context: _Context = None
-    ) -> Handle:
+    ) -> ThreadSafeHandle:
         """call_soon from any thread: wakes the loop when it waits."""
     def call_later(
         self, delay: float, callback: _CallbackOf[*_Ts], *args: *_Ts, context: _Context = None
@@ -380,7 +390,7 @@ class TLSProtocol(SSLProtocol):
     def bytes_received(self, data: bytes) -> None:
         """What a StreamTransport calls instead of get_buffer() and buffer_updated()."""
 
-class TLSTransport(_SSLProtocolTransport):
+class SSLTransport(_SSLProtocolTransport):
     """What TLSProtocol gives its protocol: asyncio's transport over TLS, with a faster write()."""
 
 @final

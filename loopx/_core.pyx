@@ -12,6 +12,7 @@ cimport cython
 include "imports.pxi"                     # what the files below take from C, CPython and asyncio
 
 include "sched/handles.pxi"               # one scheduled callback
+include "sched/threadsafe_handle.pxi"    # one that other threads may cancel
 include "sched/scheduler.pxi"             # call_soon, timers, callbacks from other threads
 include "sched/for_tests.pxi"             # the bare structures, for the state machines in tests
 

@@ -164,6 +164,7 @@ import asyncio
 import os
 import socket
 import sys
+import threading
 import warnings
 import weakref
 from asyncio import BufferedProtocol, InvalidStateError
@@ -190,6 +191,7 @@ from loopx.ring.limits import explain
 
 cdef object Future = asyncio.Future
 cdef object Task = asyncio.Task
+cdef object tasks_module = asyncio.tasks
 
 cdef enum:
     WAIT_SECONDS_MAX = 86400          # as asyncio's selector loop: a wait is at most a day

@@ -163,7 +163,8 @@ cdef class LoopCore(BaseLoop):
             return self.factory_task(coro, name, context, options)
         if context is not None:
             options["context"] = context
-        return Task(coro, loop=self, name=name, **options)
+        # Looked up each time, as asyncio does: programs replace it.
+        return tasks_module.Task(coro, loop=self, name=name, **options)
 
     cdef object factory_task(self, coro, name, context, dict options):
         if context is not None:

@@ -10,10 +10,9 @@ import asyncio
 import sys
 import warnings
 import weakref
+from asyncio import events
 from collections.abc import AsyncGenerator, Awaitable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar
-
-from asyncio.events import _get_running_loop, _set_running_loop
 
 if TYPE_CHECKING:
     from loopx._core import LoopCore
@@ -38,18 +37,19 @@ class RunningMixin(LoopCore):
         self._check_closed()
         if self.is_running():
             raise RuntimeError("This event loop is already running")
-        if _get_running_loop() is not None:
+        # Looked up each time, as asyncio does: programs replace these two.
+        if events._get_running_loop() is not None:
             raise RuntimeError("Cannot run the event loop while another loop is running")
         hooks = sys.get_asyncgen_hooks()
         self._track_coroutine_origins(self.get_debug())
         sys.set_asyncgen_hooks(
             firstiter=self._asyncgen_firstiter, finalizer=self._asyncgen_finalizer
         )
-        _set_running_loop(self)  # type: ignore[arg-type]
+        events._set_running_loop(self)  # type: ignore[arg-type]
         try:
             self._run()
         finally:
-            _set_running_loop(None)
+            events._set_running_loop(None)
             sys.set_asyncgen_hooks(*hooks)
             self._track_coroutine_origins(False)
 

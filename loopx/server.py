@@ -27,6 +27,9 @@ from loopx.tls import ProtocolFactory, TLSArgument, TLSMixin, refuse_timeouts_wi
 
 logger = logging.getLogger("asyncio")
 
+# Programs for an older Python remove the file of a Unix socket themselves.
+_CLEANS_UP = sys.version_info >= (3, 13)
+
 
 class Server(asyncio.AbstractServer):
     """Listening sockets and the connections that came in through them.
@@ -265,13 +268,14 @@ class ServerMixin(TLSMixin, DNSMixin):
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
         start_serving: bool = True,
-        cleanup_socket: bool = True,
+        cleanup_socket: bool = _CLEANS_UP,
     ) -> Server:
         """Listen on the Unix socket `path`, or on the bound Unix stream socket `sock`.
 
         A path that begins with a null byte is an abstract address (unix(7)). A stale socket
-        file at `path` is replaced; with `cleanup_socket` the file is removed when the server is
-        closed, if it is still the one that was bound. Timeouts as in `create_server`.
+        file at `path` is replaced; with `cleanup_socket` (the default from Python 3.13 on) the
+        file is removed when the server is closed, if it is still the one that was bound.
+        Timeouts as in `create_server`.
 
         Raises TypeError or ValueError for arguments that contradict each other, OSError when
         the address cannot be bound.

@@ -94,10 +94,10 @@ cdef class Scheduler:
 
     def call_soon_threadsafe(self, callback, *args, context=None):
         """call_soon from any thread: wakes the loop when it waits."""
-        cdef Handle handle
+        cdef ThreadSafeHandle handle
         if self.closed or self.debug:
             self.check_call(callback, "call_soon_threadsafe")
-        handle = Handle.__new__(Handle)
+        handle = ThreadSafeHandle.__new__(ThreadSafeHandle)
         handle_init(handle, self, callback, args, context)
         if self.running_thread == current_thread():
             self.push(handle)

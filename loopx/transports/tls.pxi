@@ -44,7 +44,7 @@ class TLSProtocol(SSLProtocol):
 
     def _get_app_transport(self):
         if self._app_transport is None and not self._app_transport_created:
-            self._app_transport = TLSTransport(self._loop, self)
+            self._app_transport = SSLTransport(self._loop, self)
             self._app_transport_created = True
             return self._app_transport
         return SSLProtocol._get_app_transport(self)
@@ -84,8 +84,11 @@ cdef int hand_out_plaintext(protocol) except -1:
     return 0
 
 
-class TLSTransport(SSLProtocolTransport):
-    """asyncio's transport over TLS, with a short way for what is written in the usual state."""
+class SSLTransport(SSLProtocolTransport):
+    """asyncio's transport over TLS, with a short way for what is written in the usual state.
+
+    Programs look for "ssl" in the name of its class, as in that of asyncio's.
+    """
 
     def write(self, data):
         if PyBytes_CheckExact(data):

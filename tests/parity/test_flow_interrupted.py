@@ -5,6 +5,7 @@ Runs on asyncio and on loopx. Much is still unsent when the callback raises.
 
 import asyncio
 import socket
+import sys
 
 import pytest
 
@@ -24,7 +25,9 @@ class Interrupting(asyncio.Protocol):
         self.lost.set_result(error)
 
 
-def test_the_rest_is_sent_and_the_connection_closed(loop):
+def test_the_rest_is_sent_and_the_connection_closed(loop, loop_kind):
+    if loop_kind == "asyncio" and sys.version_info >= (3, 14):
+        pytest.skip("asyncio's transport goes on sending nothing for ever")
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
 

@@ -12,6 +12,7 @@ import os
 import pathlib
 import socket
 import stat
+import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -179,11 +180,8 @@ def test_nobody_listens(loop: asyncio.AbstractEventLoop, path: str) -> None:
 @since_python(3, 13)
 def test_close_removes_the_path(loop: asyncio.AbstractEventLoop, path: str) -> None:
     async def main() -> None:
-        async with serving_unix(path):
-            assert os.path.exists(path)
-        assert not os.path.exists(path)
         async with serving_unix(path, cleanup_socket=True):
-            pass
+            assert os.path.exists(path)
         assert not os.path.exists(path)
         async with serving_unix(path, cleanup_socket=False):
             pass
@@ -192,12 +190,23 @@ def test_close_removes_the_path(loop: asyncio.AbstractEventLoop, path: str) -> N
     run(loop, main())
 
 
+def test_only_newer_pythons_remove_the_path_unasked(
+    loop: asyncio.AbstractEventLoop, path: str
+) -> None:
+    async def main() -> None:
+        async with serving_unix(path):
+            pass
+
+    run(loop, main())
+    assert os.path.exists(path) == (sys.version_info < (3, 13))
+
+
 @since_python(3, 13)
 def test_close_leaves_a_path_that_is_anothers_now(
     loop: asyncio.AbstractEventLoop, path: str
 ) -> None:
     async def main() -> None:
-        async with serving_unix(path):
+        async with serving_unix(path, cleanup_socket=True):
             os.rename(path, path + ".old")  # keeps the inode's number in use
             with listen(socket.AF_UNIX, path):
                 pass
@@ -220,7 +229,8 @@ def test_close_removes_the_path_of_a_socket_handed_in(
     loop: asyncio.AbstractEventLoop, path: str
 ) -> None:
     async def main() -> None:
-        async with serving_unix(None, sock=listen(socket.AF_UNIX, path)):
+        sock = listen(socket.AF_UNIX, path)
+        async with serving_unix(None, sock=sock, cleanup_socket=True):
             await echo_through(path)
         assert not os.path.exists(path)
 

@@ -8,6 +8,7 @@ Must not: look at how a write is cut into sends.
 import array
 import asyncio
 import pathlib
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -65,8 +66,11 @@ def test_wrong_types_are_refused(loop: asyncio.AbstractEventLoop, wrong: Any) ->
 
 @pytest.mark.parametrize("wrong", [["text"], [b"bytes", "text"], [None], 7])
 def test_wrong_types_in_writelines_are_refused(
-    loop: asyncio.AbstractEventLoop, wrong: Any
+    loop: asyncio.AbstractEventLoop, loop_kind: str, wrong: Any
 ) -> None:
+    if loop_kind == "asyncio" and sys.version_info >= (3, 14):
+        pytest.skip("asyncio skips what is false, and sends what comes before a wrong one")
+
     async def main() -> None:
         async with with_peer(Recorder) as (protocol, peer):
             with pytest.raises(TypeError):

@@ -6,11 +6,15 @@ Thread: any; the results are cached and not changed afterwards.
 Must not: write outside the folder that the caller names.
 """
 
+from __future__ import annotations
+
 import functools
 import pathlib
 import ssl
 
-import trustme
+import pytest
+
+trustme = pytest.importorskip("trustme")
 
 HOSTNAME = "localhost"
 

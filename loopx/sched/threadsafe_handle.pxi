@@ -1,0 +1,75 @@
+# The handle that call_soon_threadsafe returns: other threads may cancel it, with or without a GIL.
+# Its state, changed by compare-and-exchange alone, decides whether it runs or is cancelled, never
+# both. From Python 3.14 on, as in asyncio, cancel() and cancelled() wait on other threads while
+# the callback runs. No lock is taken unless somebody waits.
+
+cdef extern from * nogil:
+    """
+    #define loopx_replace_state(place, old, new_) __extension__ ({ int loopx_old = (old); \\
+        __atomic_compare_exchange_n((place), &loopx_old, (new_), 0, \\
+                                    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); })
+    #ifdef Py_GIL_DISABLED
+    #define LOOPX_HAS_GIL 0
+    #else
+    #define LOOPX_HAS_GIL 1
+    #endif
+    """
+    bint loopx_replace_state(int *place, int old, int new)
+    bint LOOPX_HAS_GIL
+
+
+# waiting --run--> running [--somebody waits--> awaited] --> over --cancel--> cancelled
+# waiting --cancel--> cancelled
+cdef enum HandleState:
+    HANDLE_WAITING
+    HANDLE_RUNNING
+    HANDLE_AWAITED
+    HANDLE_OVER
+    HANDLE_CANCELLED
+
+cdef bint CANCELLING_WAITS = sys.version_info >= (3, 14)
+cdef object callback_over = threading.Condition()
+
+
+cdef class ThreadSafeHandle(Handle):
+    """What call_soon_threadsafe returns: a Handle that any thread may cancel."""
+
+    cdef int state
+
+    def cancelled(self):
+        """True after cancel(). On another thread it first waits for a callback that runs."""
+        self.wait_for_callback()
+        return self._cancelled
+
+    cdef int cancel_now(self) except -1:
+        self.wait_for_callback()
+        if (loopx_replace_state(&self.state, HANDLE_WAITING, HANDLE_CANCELLED)
+                or loopx_replace_state(&self.state, HANDLE_OVER, HANDLE_CANCELLED)):
+            if LOOPX_HAS_GIL or self._loop.running_thread == current_thread():
+                return Handle.cancel_now(self)
+            # Without a GIL another thread may be reading the callback; the loop will drop it.
+        self._cancelled = True
+        return 0
+
+    cdef int wait_for_callback(self) except -1:
+        """Wait while the callback runs, unless this is the thread that it runs on."""
+        if not CANCELLING_WAITS or self._loop.running_thread == current_thread():
+            return 0
+        if loopx_load_int(&self.state) not in (HANDLE_RUNNING, HANDLE_AWAITED):
+            return 0
+        with callback_over:
+            loopx_replace_state(&self.state, HANDLE_RUNNING, HANDLE_AWAITED)
+            while loopx_load_int(&self.state) == HANDLE_AWAITED:
+                callback_over.wait()
+        return 0
+
+    cdef int run(self) except -1:
+        if not loopx_replace_state(&self.state, HANDLE_WAITING, HANDLE_RUNNING):
+            return 0                          # cancelled, or run before by hand
+        try:
+            Handle.run(self)
+        finally:
+            if loopx_exchange_int(&self.state, HANDLE_OVER) == HANDLE_AWAITED:
+                with callback_over:
+                    callback_over.notify_all()
+        return 0

@@ -1,0 +1,101 @@
+"""Which of CPython's tests of asyncio are not run on loopx, each with its reason.
+
+Owns two tables of patterns over "module.Class.test": what is left out for good, and what waits
+for a part of loopx that is not there yet.  That loopx fails a test is no reason to leave it out:
+the tests here would say nothing about a loop, or look inside asyncio's.
+"""
+
+from __future__ import annotations
+
+MADE_UP_CLOCK = "runs on the tests' own loop, whose clock they move by hand"
+NO_LOOP = "no loop takes part"
+ABOUT_ASYNCIO = "is about a class of asyncio's own, not about what a loop does"
+REPLACES = "replaces a module that asyncio's loop uses, so that any other loop goes unchanged"
+INSIDE = "calls or looks at the insides of asyncio's selector loop"
+SAME_AGAIN = "the same tests, on another selector or child watcher; one set of them is run"
+
+LEFT_OUT = {
+    "context.*": NO_LOOP,
+    "events.AbstractEventLoopTests.test_not_implemented": NO_LOOP,
+    "events.HandleTests.test_callback_with_exception": ABOUT_ASYNCIO,
+    "events.HandleTests.test_coroutine_like_object_debug_formatting": ABOUT_ASYNCIO,
+    "events.HandleTests.test_handle": ABOUT_ASYNCIO,
+    "events.HandleTests.test_handle_repr*": ABOUT_ASYNCIO,
+    "events.HandleTests.test_handle_weakref": ABOUT_ASYNCIO,
+    "events.PolicyTests.test_event_loop_policy": NO_LOOP,
+    "events.PolicyTests.test_get_event_loop*": NO_LOOP,
+    "events.PolicyTests.test_set_event_loop_policy": NO_LOOP,
+    "events.PolicyTests.test_*_deprecation": NO_LOOP,
+    "events.TestAbstractServer.*": NO_LOOP,
+    "events.TimerTests.*": ABOUT_ASYNCIO,
+    "events.PollEventLoopTests.*": SAME_AGAIN,
+    "events.SelectEventLoopTests.*": SAME_AGAIN,
+    "events.*.test_create_server_multiple_hosts_ipv?": REPLACES,
+    "events.*.test_timeout_rounding": INSIDE,
+    "pep492.CoroutineTests.*": NO_LOOP,
+    "runners.RunTests.test_asyncio_run_debug": REPLACES,
+    "runners.RunnerTests.test_custom_factory": NO_LOOP,
+    "sendfile.PollEventLoopTests.*": SAME_AGAIN,
+    "sendfile.SelectEventLoopTests.*": SAME_AGAIN,
+    "sock_lowlevel.PollEventLoopTests.*": SAME_AGAIN,
+    "sock_lowlevel.SelectEventLoopTests.*": SAME_AGAIN,
+    "subprocess.GenericWatcherTests.*": ABOUT_ASYNCIO,
+    "subprocess.MultiLoopChildWatcherTests.*": ABOUT_ASYNCIO,
+    "subprocess.SubprocessTransportTests.*": ABOUT_ASYNCIO,
+    "subprocess.SubprocessFastWatcherTests.*": SAME_AGAIN,
+    "subprocess.SubprocessPidfdWatcherTests.*": SAME_AGAIN,
+    "subprocess.SubprocessSafeWatcherTests.*": SAME_AGAIN,
+    "tasks.CoroutineGatherTests.test_issue46672": REPLACES,
+    "tasks.*IntrospectionTests.*": NO_LOOP,
+    "tasks.GenericTaskTests.*": NO_LOOP,
+    "unix_events.*ChildWatcherTests.*": ABOUT_ASYNCIO,
+    "unix_events.PolicyTests.*": ABOUT_ASYNCIO,
+    "unix_events.SelectorEventLoopSignalTests.test_check_signal": INSIDE,
+    "unix_events.SelectorEventLoopSignalTests.test_handle_signal_*": INSIDE,
+    "unix_events.SelectorEventLoopSignalTests.*": REPLACES,
+    "unix_events.SelectorEventLoopUnixSocketTests.test_create_unix_server_bind_error": REPLACES,
+    "unix_events.*.test_sock_sendfile_not_available": REPLACES,
+    "unix_events.*.test_sock_sendfile_cancel?": INSIDE,
+    "unix_events.*.test_sock_sendfile_blocking_error": INSIDE,
+    "unix_events.*.test_sock_sendfile_exception": INSIDE,
+    "unix_events.*.test_sock_sendfile_os_error_*": INSIDE,
+    "unix_events.Unix*PipeTransportTests.*": INSIDE,
+}
+LEFT_OUT |= {
+    f"tasks.*Task*_*Tests.{test}": MADE_UP_CLOCK
+    for test in (
+        "test_as_completed",
+        "test_as_completed_concurrent",
+        "test_as_completed_reverse_wait",
+        "test_as_completed_with_timeout",
+        "test_as_completed_with_unused_timeout",
+        "test_baseexception_during_cancel",
+        "test_cancel",
+        "test_sleep",
+        "test_sleep_cancel",
+        "test_sleep_when_delay_is_nan",
+        "test_stop_while_run_in_complete",
+        "test_task_cancel_sleeping_task",
+        "test_wait",
+        "test_wait_concurrent_complete",
+        "test_wait_first_completed",
+        "test_wait_first_exception",
+        "test_wait_first_exception_in_wait",
+        "test_wait_with_exception",
+        "test_wait_with_iterator_of_tasks",
+        "test_wait_with_timeout",
+    )
+}
+
+# Patterns that only versions after 3.13 have tests for.
+NEWER = {"events.PolicyTests.test_*_deprecation", "events.UnixPipeObjectSupportTests.*", "*fifo*"}
+
+# Their loop runs in a child process, where nobody counts it.
+IN_A_CHILD = "unix_events.TestFork.*"
+
+# By what they wait for: patterns of the tests that need it. Take out a line to run them.
+WAITING = {
+    "datagrams": ("*datagram*", "sendfile.*.test_sendfile_not_supported"),
+    "pipes": ("*pipe*", "*pty*", "*fifo*", "events.UnixPipeObjectSupportTests.*"),
+    "subprocesses": ("subprocess.*", "*subprocess*"),
+}
