@@ -88,7 +88,7 @@ LEFT_OUT |= {
 }
 
 # Patterns that only versions after 3.13 have tests for.
-NEWER = {"events.PolicyTests.test_*_deprecation", "events.UnixPipeObjectSupportTests.*", "*fifo*"}
+NEWER = {"events.PolicyTests.test_*_deprecation", "events.UnixPipeObjectSupportTests.*"}
 
 # Their loop runs in a child process, where nobody counts it.
 IN_A_CHILD = "unix_events.TestFork.*"
