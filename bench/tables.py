@@ -41,6 +41,8 @@ def make_tables(report: Json) -> list[Table]:
     for group in ("micro", "memory"):
         if rows := rows_of(report, [group]):
             tables.append(absolute_table(report, group, rows))
+    if rows := rows_of(report, ["profile"]):
+        tables.append(profile_table(report, rows))
     for table in tables:
         table.notes.append(describe_run(report))
     return tables
@@ -155,6 +157,22 @@ def absolute_table(report: Json, group: str, rows: list[Json]) -> Table:
     units = sorted({row["unit"] for row in rows})
     table = Table(group, f"{group}, {', '.join(units)} (lower is better)", ["", *loops])
     fill(report, table, rows, loops, lambda row, loop: number(median_of(row, loop, row["metric"])))
+    return table
+
+
+def profile_table(report: Json, rows: list[Json]) -> Table:
+    """CPU time of a request on each loop by part, and what a loop that cost nothing would gain."""
+    parts = ("kernel", "loop", "libc", "rest")
+    table = Table("profile", "CPU us per request, and where they go",
+                  ["", "loop", "all", *parts, f"rest of {REFERENCE}'s all"])
+    for row in rows:
+        reference = median_of(row, REFERENCE, "cpu_us_per_request")
+        for loop in loops_of([row]):
+            figures = [median_of(row, loop, name) for name in
+                       ("cpu_us_per_request", *(f"{part}_us" for part in parts))]
+            rest = figures[-1]
+            share = f"{rest / reference:.2f}" if rest and reference else "-"
+            table.rows.append([row["title"], loop, *map(number, figures), share])
     return table
 
 

@@ -1,0 +1,42 @@
+"""Profiles: every object of a process counts for one part, and no part is invented.
+
+Owns: what perf's listing becomes.  perf itself is not run.  Thread: the test's own.
+"""
+
+import pytest
+
+pytest.importorskip("rich")
+
+from bench import profile  # noqa: E402
+from bench.processes import RunError  # noqa: E402
+
+LISTING = """\
+# Overhead  Shared Object
+# ........  ....................................
+#
+    60.00%  libpython3.13.so.1.0
+    20.00%  [kernel.kallsyms]
+    15.00%  _core.cpython-313-x86_64-linux-gnu.so
+     4.00%  libc.so.6
+     1.00%  _http_parser.cpython-313-x86_64-linux-gnu.so
+"""
+
+
+def test_shares(monkeypatch, tmp_path):
+    monkeypatch.setattr(profile, "run_pinned", lambda *_: LISTING)
+    assert profile.shares_of(tmp_path, "loopx") == pytest.approx(
+        {"kernel": 0.2, "loop": 0.15, "libc": 0.04, "rest": 0.61}
+    )
+    assert profile.shares_of(tmp_path, "uvloop")["loop"] == 0
+
+
+def test_an_empty_listing_is_an_error(monkeypatch, tmp_path):
+    monkeypatch.setattr(profile, "run_pinned", lambda *_: "# Overhead  Shared Object\n")
+    with pytest.raises(RunError, match="no shares"):
+        profile.shares_of(tmp_path, "loopx")
+
+
+def test_only_web_rows_have_a_profile():
+    assert profile.profile_row("aiohttp-hello-64").group == "profile"
+    with pytest.raises(ValueError, match="not served over HTTP"):
+        profile.profile_row("echo-protocol-64x1024")
