@@ -188,7 +188,7 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
         if self.closing:
             if not self.lost:
                 self.become_lost(None)
-        elif self.eof_written:
+        elif self.eof_written and self.descriptor_is_ours():
             posix_shutdown(self.fd, SHUT_WR)
         return 0
 
@@ -202,7 +202,11 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
         if self.closing or self.eof_written:
             return
         self.eof_written = True
-        if self.sending is None and posix_shutdown(self.fd, SHUT_WR) < 0:
+        if self.sending is not None:
+            return
+        if not self.descriptor_is_ours():
+            raise OSError(EBADF, os.strerror(EBADF))
+        if posix_shutdown(self.fd, SHUT_WR) < 0:
             raise_os_error("shutdown")
 
     cdef ssize_t write_some(self, const char *start, size_t length) noexcept nogil:
@@ -265,6 +269,8 @@ cdef StreamTransport make_stream_transport(BaseLoop loop, int fd, sock, protocol
     operation_init(&transport.receive_operation, transport, on_received, fd)
     operation_init(&transport.send_operation, transport, on_sent, fd)
     transport.send_operation.kind = SEND
+    if sock is not None:
+        transport.receive_operation.descriptor_is_ours = receives_from_own_descriptor
     transport.attach(loop, fd, sock, protocol, context, server)
     return transport
 
