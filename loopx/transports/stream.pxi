@@ -72,7 +72,7 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
 
     cdef int flush_or_wait(self) except -1:
         """Leave it to the turn's submission; but what is over the mark is tried at once."""
-        if self.loop.engine.in_flight <= LONELY_IN_FLIGHT and self.may_send_now():
+        if self.may_send_now():
             self.sent_in_turn = self.loop.turns
             self.send_inline()
             self.pause_protocol_if_full()
@@ -88,17 +88,22 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
         return 0
 
     cdef bint may_send_now(self) noexcept:
-        """Whether to send in write() itself, with no other connection to batch it with.
+        """Whether to send in write() itself.
 
-        The peer then starts to work while the protocol's callback goes on: 15 us of aiohttp's
-        75 for a request. Not for protocols that write an answer in pieces.
+        With no other connection to batch it with: the peer then starts to work while the
+        protocol's callback goes on, 15 us of aiohttp's 75 for a request. Not for protocols that
+        write an answer in pieces. And while the loop does not run, which it may never again.
         """
+        if self.full or self.closing or self.send_operation.state != OPERATION_IDLE:
+            return False
+        if not self.loop.running_thread:
+            return True
+        if self.loop.engine.in_flight > LONELY_IN_FLIGHT:
+            return False
         if self.sent_in_turn == self.loop.turns:
             self.writes_in_pieces = True
         return (not self.writes_in_pieces and self.pieces is None and not self.in_unsent
-                and not self.state_matters() and self.send_operation.state == OPERATION_IDLE
-                and (not self.loop.running_thread
-                     or self.loop.running_thread == current_thread()))
+                and not self.protocol_paused and self.loop.running_thread == current_thread())
 
     def _drained(self):
         self.drain_scheduled = False
