@@ -75,11 +75,17 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
         if self.may_send_now():
             self.sent_in_turn = self.loop.turns
             self.send_inline()
+        elif (self.unsent_bytes > self.high_water_bytes
+                and self.send_operation.state == OPERATION_IDLE):
+            self.send_inline()
+        try:
             self.pause_protocol_if_full()
-        elif self.unsent_bytes > self.high_water_bytes:
-            if self.send_operation.state == OPERATION_IDLE:
-                self.send_inline()
-            self.pause_protocol_if_full()
+        finally:                              # pause_writing may raise KeyboardInterrupt
+            self.send_rest()
+        return 0
+
+    cdef int send_rest(self) except -1:
+        """Send with the turn what write() did not; else nothing but this call tells of room."""
         if self.sending is not None:
             self.send_with_turn()
         elif self.protocol_paused and not self.drain_scheduled:
