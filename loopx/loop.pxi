@@ -240,6 +240,7 @@ cdef class LoopCore(BaseLoop):
 
     def _make_write_pipe_transport(self, pipe, protocol, waiter=None, extra=None):
         return make_write_pipe_transport(self, pipe, protocol, waiter, extra)
+
     def _make_datagram_transport(self, sock, protocol, address=None, waiter=None):
         cdef DatagramTransport transport
         context = PyContext_CopyCurrent()

@@ -198,6 +198,8 @@ class ProcessTransport(BaseSubprocessTransport):
             self._close_pipes()
         if self._has_exited():
             self._collect()
+            if loop.is_closed():  # else it will call _exited
+                self._release()
             return
         if loop.get_debug():
             logger.warning("Close running child process: kill %r", self)
@@ -215,11 +217,12 @@ class ProcessTransport(BaseSubprocessTransport):
 
     async def _connect_pipes(self, waiter: asyncio.Future[None] | None) -> None:
         self._connecting = True
-        process = self._proc
+        process, loop = self._proc, self._loop
         try:
             await super()._connect_pipes(waiter)
         finally:
-            if self._closed:  # cancelled meanwhile: close those that were connected since, too
+            # Cancelled meanwhile: close those that were connected since, too.
+            if self._closed and not loop.is_closed():
                 self._close_pipes()
             self._close_unconnected(process)
 
@@ -315,10 +318,12 @@ class ProcessMixin(LoopCore):
             await waiter
         except (SystemExit, KeyboardInterrupt):
             raise
-        except BaseException:
+        except BaseException as error:
             transport.close()
             if not transport._connecting:  # that task was cancelled before it ran, too
                 transport._close_unconnected(transport._proc)
+            if isinstance(error, GeneratorExit):  # nobody runs this coroutine any more
+                raise
             await asyncio.shield(transport._wait())
             raise
         if self.get_debug():

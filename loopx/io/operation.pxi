@@ -14,6 +14,9 @@
 ctypedef int (*CompletionFunction)(Operation *operation, int result,
                                    unsigned int flags) except -1
 
+# Whether `fd` is still what it was when the operation was first submitted.
+ctypedef bint (*DescriptorCheck)(Operation *operation) except -1
+
 cdef enum OperationKind:
     POLL                 # wait once until `events` hold; result: the events that do
     POLL_MULTISHOT       # a completion at every change until cancelled
@@ -29,6 +32,7 @@ cdef enum OperationState:
 
 cdef struct Operation:
     CompletionFunction on_completion
+    DescriptorCheck descriptor_is_ours    # asked after a rest; NULL: nobody else can close it
     PyObject *owner          # borrowed while idle, counted while lent
     void *address
     unsigned int length      # bytes

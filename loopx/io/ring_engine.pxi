@@ -199,6 +199,10 @@ cdef class RingEngine(CollectingEngine):
                 if operation.state == OPERATION_CANCELLING:
                     self.held_by_kernel += not operation.internal
                     self.collect_one(operation, -ECANCELED, 0)
+                elif (operation.descriptor_is_ours != NULL
+                        and not operation.descriptor_is_ours(operation)):
+                    self.held_by_kernel += not operation.internal
+                    self.collect_one(operation, -EBADF, 0)
                 else:
                     self.start(operation)
                 lend_to_kernel(operation)

@@ -66,6 +66,9 @@ cdef class Acceptor:
         for count in range(self.backlog):
             if not self.active:
                 return False
+            if self.sock.fileno() != self.operation.fd:     # closed: the number may be another's
+                self.report(EBADF, "socket.accept() failed")
+                return False
             length = sizeof(address)
             fd = accept4(self.operation.fd, &address.any, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
             self.loop.engine.system_calls += 1

@@ -28,12 +28,18 @@ cdef class ReceivingTransport(SocketTransport):
         if (self.receive_operation.state != OPERATION_IDLE or self.paused or self.closing
                 or self.read_eof or self.held is not None or self.delivery_scheduled):
             return 0
+        if not self.descriptor_is_ours():
+            return self.descriptor_is_gone()
         if self.bulk_bytes:
             self.receive_operation.kind = POLL
             self.receive_operation.events = POLLIN
         else:
             self.receive_operation.kind = RECEIVE_MULTISHOT
         return self.loop.engine.submit(&self.receive_operation)
+
+    cdef int descriptor_is_gone(self) except -1:
+        return self.fatal_error(OSError(EBADF, os.strerror(EBADF)),
+                                "Fatal read error on socket transport")
 
     cdef int received(self, int result, unsigned int flags, bint last) except -1:
         """A completion of the multishot receive."""
@@ -59,6 +65,8 @@ cdef class ReceivingTransport(SocketTransport):
         """The poll's completion in bulk mode: receive straight into what is handed out."""
         if self.closing or self.paused or result == -ECANCELED:
             return 0
+        if not self.descriptor_is_ours():
+            return self.descriptor_is_gone()
         if self.buffered_protocol:
             return self.receive_into_protocol()
         data = receive_bytes(self.fd, self.bulk_bytes, receive_now)
@@ -258,6 +266,10 @@ cdef int on_received(Operation *operation, int result, unsigned int flags) excep
             else:
                 transport.receive()
     return 0
+
+
+cdef bint receives_from_own_descriptor(Operation *operation) except -1:
+    return (<ReceivingTransport>operation.owner).descriptor_is_ours()
 
 
 ctypedef ssize_t (*ReadFunction)(int fd, void *buffer, size_t length) noexcept nogil

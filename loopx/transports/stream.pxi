@@ -72,14 +72,20 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
 
     cdef int flush_or_wait(self) except -1:
         """Leave it to the turn's submission; but what is over the mark is tried at once."""
-        if self.loop.engine.in_flight <= LONELY_IN_FLIGHT and self.may_send_now():
+        if self.may_send_now():
             self.sent_in_turn = self.loop.turns
             self.send_inline()
+        elif (self.unsent_bytes > self.high_water_bytes
+                and self.send_operation.state == OPERATION_IDLE):
+            self.send_inline()
+        try:
             self.pause_protocol_if_full()
-        elif self.unsent_bytes > self.high_water_bytes:
-            if self.send_operation.state == OPERATION_IDLE:
-                self.send_inline()
-            self.pause_protocol_if_full()
+        finally:                              # pause_writing may raise KeyboardInterrupt
+            self.send_rest()
+        return 0
+
+    cdef int send_rest(self) except -1:
+        """Send with the turn what write() did not; else nothing but this call tells of room."""
         if self.sending is not None:
             self.send_with_turn()
         elif self.protocol_paused and not self.drain_scheduled:
@@ -88,17 +94,22 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
         return 0
 
     cdef bint may_send_now(self) noexcept:
-        """Whether to send in write() itself, with no other connection to batch it with.
+        """Whether to send in write() itself.
 
-        The peer then starts to work while the protocol's callback goes on: 15 us of aiohttp's
-        75 for a request. Not for protocols that write an answer in pieces.
+        With no other connection to batch it with: the peer then starts to work while the
+        protocol's callback goes on, 15 us of aiohttp's 75 for a request. Not for protocols that
+        write an answer in pieces. And while the loop does not run, which it may never again.
         """
+        if self.full or self.closing or self.send_operation.state != OPERATION_IDLE:
+            return False
+        if not self.loop.running_thread:
+            return True
+        if self.loop.engine.in_flight > LONELY_IN_FLIGHT:
+            return False
         if self.sent_in_turn == self.loop.turns:
             self.writes_in_pieces = True
         return (not self.writes_in_pieces and self.pieces is None and not self.in_unsent
-                and not self.state_matters() and self.send_operation.state == OPERATION_IDLE
-                and (not self.loop.running_thread
-                     or self.loop.running_thread == current_thread()))
+                and not self.protocol_paused and self.loop.running_thread == current_thread())
 
     def _drained(self):
         self.drain_scheduled = False
@@ -188,7 +199,7 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
         if self.closing:
             if not self.lost:
                 self.become_lost(None)
-        elif self.eof_written:
+        elif self.eof_written and self.descriptor_is_ours():
             posix_shutdown(self.fd, SHUT_WR)
         return 0
 
@@ -202,7 +213,11 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
         if self.closing or self.eof_written:
             return
         self.eof_written = True
-        if self.sending is None and posix_shutdown(self.fd, SHUT_WR) < 0:
+        if self.sending is not None:
+            return
+        if not self.descriptor_is_ours():
+            raise OSError(EBADF, os.strerror(EBADF))
+        if posix_shutdown(self.fd, SHUT_WR) < 0:
             raise_os_error("shutdown")
 
     cdef ssize_t write_some(self, const char *start, size_t length) noexcept nogil:
@@ -265,6 +280,8 @@ cdef StreamTransport make_stream_transport(BaseLoop loop, int fd, sock, protocol
     operation_init(&transport.receive_operation, transport, on_received, fd)
     operation_init(&transport.send_operation, transport, on_sent, fd)
     transport.send_operation.kind = SEND
+    if sock is not None:
+        transport.receive_operation.descriptor_is_ours = receives_from_own_descriptor
     transport.attach(loop, fd, sock, protocol, context, server)
     return transport
 

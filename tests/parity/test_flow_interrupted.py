@@ -1,4 +1,4 @@
-"""Flow control when resume_writing raises KeyboardInterrupt: what is unsent still leaves.
+"""Flow control when its callbacks raise KeyboardInterrupt: what is unsent still leaves.
 
 Runs on asyncio and on loopx. Much is still unsent when the callback raises.
 """
@@ -54,5 +54,42 @@ def test_the_rest_is_sent_and_the_connection_closed(loop, loop_kind):
     protocol, received = loop.run_until_complete(start())
     with pytest.raises(KeyboardInterrupt):
         loop.run_forever()
+    loop.run_until_complete(finish())
+    theirs.close()
+
+
+class InterruptingAtOnce(Interrupting):
+    def pause_writing(self):
+        raise KeyboardInterrupt
+
+    def resume_writing(self):
+        pass
+
+
+def test_what_was_written_when_pausing_is_sent(loop):
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+
+    def receive():
+        received = 0
+        while received < len(BIG):
+            received += len(theirs.recv(MIB))
+
+    async def start():
+        return (await loop.create_connection(InterruptingAtOnce, sock=ours))[1]
+
+    async def write():
+        protocol.transport.write(BIG)
+
+    async def finish():
+        await asyncio.wait_for(loop.run_in_executor(None, receive), 20)
+        protocol.transport.close()
+        assert await protocol.lost is None
+        await loop.shutdown_default_executor()
+
+    protocol = loop.run_until_complete(start())
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(write())
+    theirs.settimeout(10)
     loop.run_until_complete(finish())
     theirs.close()

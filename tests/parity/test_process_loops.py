@@ -4,11 +4,15 @@ Runs on asyncio and on loopx; what asyncio cannot do runs on loopx alone and say
 """
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
 import subprocess
+import sys
 import warnings
+
+import pytest
 
 from tests.support.children import output_of
 from tests.support.net import only_on, run
@@ -126,6 +130,59 @@ def test_a_loop_closed_before_it_heard_of_the_end(loop):
     loop.close()
     assert transport.get_returncode() == 7
     transport.close()
+
+
+@only_on("loopx")
+def test_a_transport_closed_after_its_loop_and_its_process(loop):
+    """asyncio's asks the closed loop for the status and raises."""
+    held = Held(3)
+    transport = run(loop, start_held(loop, held))
+    pid = transport.get_pid()
+    loop.close()
+    held.let_go()
+    wait_until_exited(pid)
+    transport.close()
+    wait_until_reaped(pid)
+    assert not open_pidfds()
+
+
+@only_on("loopx")
+@pytest.mark.logs_errors  # tasks destroyed while pending
+@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
+def test_a_start_that_is_never_finished(loop_factory, loop_kind):
+    """The loop is closed, and the coroutine collected, in every turn that a start can take.
+
+    asyncio waits for the process there, which no coroutine can that is being collected.
+    """
+
+    async def begin(turns):
+        begun = asyncio.get_running_loop().subprocess_exec(asyncio.SubprocessProtocol, *BLOCKED)
+        task = asyncio.ensure_future(begun)
+        task._log_destroy_pending = False
+        for _ in range(turns):
+            await asyncio.sleep(0)
+
+    complaints = []
+    previous = sys.unraisablehook
+    sys.unraisablehook = lambda found: complaints.append(str(found.exc_value))
+    try:
+        for turns in range(6):
+            loop = loop_factory()
+            run(loop, begin(turns))
+            loop.close()
+            gc.collect()
+    finally:
+        sys.unraisablehook = previous
+    assert "coroutine ignored GeneratorExit" not in complaints
+    assert not open_pidfds()
+
+
+def open_pidfds():
+    links = []
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # the folder's own
+            links.append(os.readlink(f"/proc/self/fd/{number}"))
+    return [link for link in links if "pidfd" in link]
 
 
 async def start_held(loop, held):

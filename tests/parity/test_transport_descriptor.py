@@ -14,6 +14,7 @@ import socket
 import pytest
 
 from tests.support.net import (
+    TIMEOUT_S,
     capture_errors,
     dial,
     echo_once,
@@ -179,3 +180,118 @@ def test_a_number_used_again_after_a_transport(loop: asyncio.AbstractEventLoop) 
                 assert right.recv(100) == b"out"
 
     run(loop, main())
+
+
+def exchanged(old: socket.socket) -> tuple[socket.socket, socket.socket]:
+    """Close `old`, and give its number to one end of a new pair; the other end is second."""
+    number = old.fileno()
+    old.close()
+    fresh, other = socket.socketpair()
+    if other.fileno() == number:
+        fresh, other = other, fresh
+    assert fresh.fileno() == number
+    other.settimeout(TIMEOUT_S)
+    return fresh, other
+
+
+@only_on("loopx")
+@pytest.mark.parametrize("bulk", [False, True])
+@pytest.mark.parametrize("rests", [False, True])
+def test_a_transport_whose_socket_was_closed_receives_no_longer(
+    loop: asyncio.AbstractEventLoop, bulk: bool, rests: bool
+) -> None:
+    """The number is another socket's by then, whose data is not the transport's.
+
+    asyncio's transport is told nothing when epoll forgets a descriptor.
+    """
+    ours, theirs = tcp_pair()
+    ours.setblocking(False)
+
+    async def start() -> Recorder:
+        await check_loop_works()
+        protocol = (await loop.create_connection(Recorder, sock=ours))[1]
+        if bulk:
+            theirs.settimeout(TIMEOUT_S)
+            for _ in range(5):
+                await asyncio.to_thread(theirs.sendall, bytes(200_000))
+            await protocol.received(1_000_000)
+            await turns()
+        return protocol
+
+    async def follow(protocol: Recorder) -> None:
+        with contextlib.suppress(ConnectionError):
+            theirs.sendall(b"old")
+            if not (bulk or rests):
+                protocol.transport.write(b"x")
+        assert isinstance(await protocol.lost, OSError)
+        assert bytes(protocol.buffer[1_000_000 if bulk else 0 :]) in (b"", b"old")
+
+    async def main() -> None:
+        protocol = await start()
+        fresh, other = exchanged(ours)
+        with fresh, other:
+            other.sendall(b"not the transport's")
+            await follow(protocol)
+            assert fresh.recv(100) == b"not the transport's"
+
+    def with_a_rest() -> None:
+        protocol = loop.run_until_complete(start())
+        fresh, other = exchanged(ours)
+        with fresh, other:
+            other.sendall(b"not the transport's")
+            loop.run_until_complete(follow(protocol))
+            assert fresh.recv(100) == b"not the transport's"
+
+    with theirs:
+        with_a_rest() if rests else run(loop, main())
+
+
+def test_the_end_of_file_is_not_written_to_another(loop: asyncio.AbstractEventLoop) -> None:
+    ours, theirs = tcp_pair()
+    ours.setblocking(False)
+
+    async def main() -> None:
+        await check_loop_works()
+        protocol = (await loop.create_connection(Recorder, sock=ours))[1]
+        fresh, other = exchanged(ours)
+        with fresh, other:
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                protocol.transport.write_eof()
+            fresh.sendall(b"still open")
+            assert other.recv(100) == b"still open"
+            protocol.transport.abort()
+            await protocol.lost
+
+    with theirs:
+        run(loop, main())
+
+
+@only_on("loopx")
+def test_a_closed_listening_socket_accepts_for_nobody_else(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """Not to mention that the other may be blocking. asyncio raises from run_forever()."""
+    contexts = capture_errors(loop)
+    old = socket.create_server(("127.0.0.1", 0))
+    address = old.getsockname()
+
+    async def start() -> asyncio.Server:
+        await check_loop_works()
+        return await loop.create_server(Recorder, sock=old)
+
+    async def follow() -> None:
+        while not contexts:
+            await asyncio.sleep(0)
+
+    server = loop.run_until_complete(start())
+    number = old.fileno()
+    old.close()
+    with socket.create_server(("127.0.0.1", 0)) as fresh:
+        assert fresh.fileno() == number
+        assert fresh.getsockname() != address
+        with socket.create_connection(fresh.getsockname()):
+            loop.run_until_complete(asyncio.wait_for(follow(), TIMEOUT_S))
+            fresh.settimeout(TIMEOUT_S)
+            fresh.accept()[0].close()
+    server.close()
+    assert [context["message"] for context in contexts] == ["socket.accept() failed"]

@@ -6,6 +6,10 @@ Must not: wait for the peer, which would let the loop send what is unsent.
 """
 
 import asyncio
+import contextlib
+import socket
+
+import pytest
 
 from tests.support.net import TIMEOUT_S, Peer, only_on, run, turns, with_peer
 from tests.support.recorders import Recorder
@@ -77,3 +81,28 @@ def test_nothing_overtakes_what_the_socket_has_no_room_for(
             assert await peer.recv_exactly(len(sent)) == sent
 
     run(loop, main())
+
+
+@pytest.mark.parametrize("connections", [1, 20])
+def test_while_the_loop_does_not_run(loop: asyncio.AbstractEventLoop, connections: int) -> None:
+    """The loop may be closed next, and what is written must not be lost then."""
+
+    async def connect(sock: socket.socket) -> asyncio.Transport:
+        sock.setblocking(False)
+        return (await loop.create_connection(Recorder, sock=sock))[0]
+
+    with contextlib.ExitStack() as rest:
+        transports = []
+        for _ in range(connections):
+            ours, theirs = socket.socketpair()
+            rest.enter_context(theirs)
+            transports.append(loop.run_until_complete(connect(ours)))
+        for transport in transports:
+            transport.write(b"one")
+            transport.write(b"two")
+            transport.writelines([b"three", b"four"])
+        theirs.settimeout(TIMEOUT_S)
+        assert theirs.recv(100) == b"onetwothreefour"
+        for transport in transports:
+            transport.abort()
+        loop.run_until_complete(turns(2))
