@@ -20,11 +20,15 @@ VERSIONS ?= 3.11 3.12 3.13 3.14 3.15
 PYTHONS ?=
 SANITIZED := build/sanitize
 SANITIZE ?= address,undefined
+# `make test-repeat`: how often one after the other, and how many at once after that.
+RUNS ?= 20
+PROCESSES ?= 4
 # What runs under the sanitizers by default: the native code, without the slow ecosystems.
 SANITIZE_TESTS ?= tests/ring tests/sched tests/parity
 
 .DEFAULT_GOAL := help
-.PHONY: help system system-demo system-bench venv build test test-all demo bench sanitize stubtest wheel clean
+.PHONY: help system system-demo system-bench venv build test test-all test-repeat demo bench sanitize \
+  stubtest wheel clean
 # A recipe that fails leaves no target behind that looks made.
 .DELETE_ON_ERROR:
 
@@ -116,6 +120,24 @@ print("PYTHON_GIL=0" if sysconfig.get_config_var("Py_GIL_DISABLED") else "")'); 
 	done; \
 	echo "tested:$${found:- none}; failed:$${failed:- none}"; \
 	[ -n "$$found" ] && [ -z "$$failed" ]
+
+# Each time in another order, that of the --randomly-seed it prints.
+test-repeat: $(VENV)/.installed-test build ## run the tests RUNS=20 times, then in PROCESSES=4 at once
+	@for run in $$(seq $(RUNS)); do \
+	  echo "== run $$run of $(RUNS)"; \
+	  $(VENV_PYTHON) -m pytest -p randomly $(PYTEST_ARGS) || exit 1; \
+	done
+	@mkdir -p build; running=; failed=; \
+	for process in $$(seq $(PROCESSES)); do \
+	  LOOPX_TEST_SHARED_KERNEL=1 LOOPX_TEST_TIME_LIMIT=$$((60 * $(PROCESSES))) \
+	    $(VENV_PYTHON) -m pytest -p randomly -p no:cacheprovider $(PYTEST_ARGS) \
+	    >build/test-repeat-$$process.log 2>&1 & running="$$running $$!"; \
+	done; \
+	for process in $$running; do wait $$process || failed=1; done; \
+	for process in $$(seq $(PROCESSES)); do \
+	  log=build/test-repeat-$$process.log; echo "== $$process of $(PROCESSES) at once: $$log"; \
+	  grep -E '^(FAILED|ERROR)|randomly-seed' $$log; tail -n 1 $$log; \
+	done; [ -z "$$failed" ]
 
 demo: system-demo $(VENV)/.installed-demo build ## measure an aiohttp server on three loops
 	$(VENV_PYTHON) -m bench.demo $(BENCH_ARGS)

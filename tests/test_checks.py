@@ -104,8 +104,9 @@ def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bad")
     (folder / "test_bad.py").write_text(BAD_TESTS)
     (folder / "pytest.ini").write_text("[pytest]\n")
+    plugins = "tests.conftest", "no:cacheprovider", "no:randomly"
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", "-rA"],
+        [sys.executable, "-m", "pytest", "-rA", *(f"-p{plugin}" for plugin in plugins)],
         cwd=folder,
         env=environment(LOOPX_TEST_LOOPS="asyncio"),
         capture_output=True,

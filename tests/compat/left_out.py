@@ -1,8 +1,7 @@
 """Which of CPython's tests of asyncio are not run on loopx, each with its reason.
 
-Owns two tables of patterns over "module.Class.test": what is left out for good, and what waits
-for a part of loopx that is not there yet.  That loopx fails a test is no reason to leave it out:
-the tests here would say nothing about a loop, or look inside asyncio's.
+Owns the table of patterns over "module.Class.test".  That loopx fails a test is no reason to leave
+it out: the tests here would say nothing about a loop, or look inside asyncio's.
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ MADE_UP_CLOCK = "runs on the tests' own loop, whose clock they move by hand"
 NO_LOOP = "no loop takes part"
 ABOUT_ASYNCIO = "is about a class of asyncio's own, not about what a loop does"
 REPLACES = "replaces a module that asyncio's loop uses, so that any other loop goes unchanged"
-INSIDE = "calls or looks at the insides of asyncio's selector loop"
+REPLACES_METHODS = "replaces methods of one transport object, which a native type has no room for"
+INSIDE = "calls, sets or looks at the insides of asyncio's selector loop or its transports"
 SAME_AGAIN = "the same tests, on another selector or child watcher; one set of them is run"
 
 LEFT_OUT = {
@@ -32,6 +32,7 @@ LEFT_OUT = {
     "events.SelectEventLoopTests.*": SAME_AGAIN,
     "events.*.test_create_server_multiple_hosts_ipv?": REPLACES,
     "events.*.test_timeout_rounding": INSIDE,
+    "events.*.test_unclosed_pipe_transport": INSIDE,
     "pep492.CoroutineTests.*": NO_LOOP,
     "runners.RunTests.test_asyncio_run_debug": REPLACES,
     "runners.RunnerTests.test_custom_factory": NO_LOOP,
@@ -42,6 +43,7 @@ LEFT_OUT = {
     "subprocess.GenericWatcherTests.*": ABOUT_ASYNCIO,
     "subprocess.MultiLoopChildWatcherTests.*": ABOUT_ASYNCIO,
     "subprocess.SubprocessTransportTests.*": ABOUT_ASYNCIO,
+    "subprocess.*.test_pause_reading": REPLACES_METHODS,
     "subprocess.SubprocessFastWatcherTests.*": SAME_AGAIN,
     "subprocess.SubprocessPidfdWatcherTests.*": SAME_AGAIN,
     "subprocess.SubprocessSafeWatcherTests.*": SAME_AGAIN,
@@ -88,14 +90,7 @@ LEFT_OUT |= {
 }
 
 # Patterns that only versions after 3.13 have tests for.
-NEWER = {"events.PolicyTests.test_*_deprecation", "events.UnixPipeObjectSupportTests.*"}
+NEWER = {"events.PolicyTests.test_*_deprecation"}
 
 # Their loop runs in a child process, where nobody counts it.
 IN_A_CHILD = "unix_events.TestFork.*"
-
-# By what they wait for: patterns of the tests that need it. Take out a line to run them.
-WAITING = {
-    "datagrams": ("*datagram*", "sendfile.*.test_sendfile_not_supported"),
-    "pipes": ("*pipe*", "*pty*", "*fifo*", "events.UnixPipeObjectSupportTests.*"),
-    "subprocesses": ("subprocess.*", "*subprocess*"),
-}
