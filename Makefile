@@ -27,13 +27,13 @@ PROCESSES ?= 4
 SANITIZE_TESTS ?= tests/ring tests/sched tests/parity
 
 .DEFAULT_GOAL := help
-.PHONY: help system system-demo system-bench venv build test test-all test-repeat demo bench sanitize \
-  stubtest wheel clean
+.PHONY: help system system-demo system-bench system-ecosystem venv build test test-all test-repeat \
+  test-ecosystem compatibility demo bench sanitize stubtest wheel clean
 # A recipe that fails leaves no target behind that looks made.
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
 
 # $(call apt,PACKAGES): the lists of a fresh machine may be missing or old, hence the second try.
 apt = { command -v apt-get >/dev/null \
@@ -57,6 +57,16 @@ system-demo: system
 # The echo rows with TLS need OpenSSL's headers for their load generator.
 system-bench: system-demo
 	@[ -f /usr/include/openssl/ssl.h ] || { $(call apt,libssl-dev); }
+
+# The programs alone: the tests start them on ports and in folders of their own. A distribution may
+# start its own instance of Redis or PostgreSQL when it installs them.
+system-ecosystem: system
+	@missing=; \
+	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$$missing postgresql"; \
+	command -v redis-server >/dev/null || missing="$$missing redis-server"; \
+	ls /usr/sbin/mariadbd /usr/bin/my_print_defaults >/dev/null 2>&1 \
+	  || missing="$$missing mariadb-server-core mariadb-client-core"; \
+	if [ -n "$$missing" ]; then $(call apt,$$missing); fi
 
 # The environment sees the checkout itself, by a .pth file: an editable install would compile all
 # over again each time.
@@ -138,6 +148,12 @@ test-repeat: $(VENV)/.installed-test build ## run the tests RUNS=20 times, then 
 	  log=build/test-repeat-$$process.log; echo "== $$process of $(PROCESSES) at once: $$log"; \
 	  grep -E '^(FAILED|ERROR)|randomly-seed' $$log; tail -n 1 $$log; \
 	done; [ -z "$$failed" ]
+
+test-ecosystem: system-ecosystem $(VENV)/.installed-ecosystem build ## run real clients and servers
+	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS) tests/ecosystem
+
+compatibility: system-ecosystem $(VENV)/.installed-ecosystem $(VENV)/.installed-test build ## write docs/compatibility.md
+	$(VENV_PYTHON) -m tests.compatibility
 
 demo: system-demo $(VENV)/.installed-demo build ## measure an aiohttp server on three loops
 	$(VENV_PYTHON) -m bench.demo $(BENCH_ARGS)

@@ -155,7 +155,8 @@ def test_with_our_policy(loop_kind: str) -> None:
 def test_the_loop_that_run_app_uses(loop_kind: str) -> None:
     with running_script(loop_kind, RUN) as server:
         port = int(line(server))
-        expected = "loopx" if loop_kind == "loopx" else asyncio.SelectorEventLoop.__module__
+        selector = asyncio.SelectorEventLoop.__module__
+        expected = selector if loop_kind == "asyncio" else loop_kind
         assert get(port, "/which")[1].decode().startswith(expected)
         server.terminate()
         assert server.wait(timeout=TIMEOUT_S) == 0

@@ -1,8 +1,9 @@
 """Which loops the tests run on, and the fixtures that make them.
 
-Owns the list of kinds ('asyncio', 'loopx'), the factories and the check that each loop made by a
-test was closed with nothing in flight.  Used from the thread that runs the tests.  A loopx that
-cannot be imported is an error: only LOOPX_TEST_LOOPS=asyncio in the environment leaves it out.
+Owns the list of kinds ('asyncio', 'loopx', and 'uvloop' when asked for), the factories and the
+check that each loop made by a test was closed with nothing in flight.  Used from the thread that
+runs the tests.  A loopx that cannot be imported is an error: only LOOPX_TEST_LOOPS=asyncio in the
+environment leaves it out.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import pytest
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
-KNOWN_KINDS = ("asyncio", "loopx")
+KNOWN_KINDS = ("asyncio", "loopx", "uvloop")
+DEFAULT_KINDS = ("asyncio", "loopx")
 
 
 def selected_kinds() -> tuple[str, ...]:
-    """The kinds named by LOOPX_TEST_LOOPS (separated by commas), all of them by default."""
-    names = os.environ.get("LOOPX_TEST_LOOPS", ",".join(KNOWN_KINDS))
+    """The kinds named by LOOPX_TEST_LOOPS (separated by commas); asyncio and loopx by default."""
+    names = os.environ.get("LOOPX_TEST_LOOPS", ",".join(DEFAULT_KINDS))
     kinds = tuple(name.strip() for name in names.split(",") if name.strip())
     unknown = [kind for kind in kinds if kind not in KNOWN_KINDS]
     if unknown or not kinds:
@@ -47,8 +49,16 @@ def factory_of(kind: str) -> LoopFactory:
     """What a user would pass as `loop_factory`."""
     if kind == "asyncio":
         return asyncio.SelectorEventLoop
-    factory: LoopFactory = importlib.import_module("loopx").new_event_loop
+    factory: LoopFactory = importlib.import_module(kind).new_event_loop
     return factory
+
+
+if "uvloop" in selected_kinds():
+    # uvloop's first loop that runs opens what stays open for the process: no leak of a test's.
+    first = make_loop("uvloop")
+    first.run_until_complete(asyncio.sleep(0))
+    first.close()
+    del first
 
 
 def operations_in_flight(loop: asyncio.AbstractEventLoop) -> int:
@@ -87,7 +97,7 @@ class LoopMaker:
 
 @pytest.fixture(params=selected_kinds())
 def loop_kind(request: pytest.FixtureRequest) -> str:
-    """'asyncio' or 'loopx'."""
+    """One of KNOWN_KINDS."""
     return str(request.param)
 
 

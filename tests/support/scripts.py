@@ -18,6 +18,7 @@ from tests.support.children import environment
 TIMEOUT_S = 30.0
 
 PREAMBLE = {
+    "uvloop": "import asyncio, uvloop\nnew_loop = uvloop.new_event_loop\n",
     "asyncio": "import asyncio\nnew_loop = asyncio.SelectorEventLoop\n",
     "loopx": "import asyncio\nimport loopx\nnew_loop = loopx.new_event_loop\n",
 }

@@ -26,7 +26,11 @@ from tests.support.net import TIMEOUT_S
 from tests.support.payload import MIB, digest, pattern
 
 APP = "tests.support.asgi:app"
-FACTORIES = {"asyncio": "asyncio:SelectorEventLoop", "loopx": "loopx:new_event_loop"}
+FACTORIES = {
+    "asyncio": "asyncio:SelectorEventLoop",
+    "loopx": "loopx:new_event_loop",
+    "uvloop": "uvloop:new_event_loop",
+}
 
 
 @contextlib.contextmanager
@@ -100,8 +104,7 @@ def client_of(port: int) -> Iterator[Client]:
 def test_requests(loop_kind: str, parser: str) -> None:
     with running(loop_kind, *uvicorn(loop_kind, "--http", parser)) as (_server, port):
         with client_of(port) as client:
-            expected = "loopx" if loop_kind == "loopx" else "asyncio"
-            assert json.loads(client.ask("/about"))["loop"] == expected
+            assert json.loads(client.ask("/about"))["loop"] == loop_kind
             for _ in range(200):
                 assert client.ask("/hello") == b"hello"
             data = pattern(30 * MIB)
@@ -188,12 +191,11 @@ def wait_until_listening(server: subprocess.Popen[str], port: int) -> None:
 
 def check_workers(loop_kind: str, port: int) -> None:
     """Both processes answer, on the loop that was asked for."""
-    expected = "loopx" if loop_kind == "loopx" else "asyncio"
     pids: set[int] = set()
     while len(pids) < 2:  # each request is a new connection: sooner or later the other one's
         with client_of(port) as client:
             answer = json.loads(client.ask("/about"))
-            assert answer["loop"] == expected
+            assert answer["loop"] == loop_kind
             pids.add(answer["pid"])
             data = pattern(MIB)
             assert json.loads(client.ask("/upload", data))["sha256"] == digest(data)
