@@ -1,7 +1,7 @@
 """What holds around each of CPython's tests: our loop is asyncio's, and it was really used.
 
-Owns the fixture that says so and the mark of tests that wait for a part of loopx.  Runs on the
-thread of the tests.  The checks for leaks around every other test hold here as well.
+Owns the fixture that says so.  Runs on the thread of the tests.  The checks for leaks around every
+other test hold here as well.
 """
 
 from __future__ import annotations
@@ -15,18 +15,9 @@ from typing import Any
 import pytest
 
 from tests.compat.left_out import IN_A_CHILD
-from tests.compat.suite import KIND, Loops, name_of, waits_for
+from tests.compat.suite import Loops, name_of
 
 PASSED = pytest.StashKey[bool]()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        case = getattr(item, "cls", None)
-        if case is not None and case.__module__.startswith("test.test_asyncio."):
-            part = waits_for(name_of(case, item.name))
-            if part is not None and KIND == "loopx":
-                item.add_marker(pytest.mark.xfail(reason=f"waits for {part}", run=False))
 
 
 @pytest.hookimpl(wrapper=True)

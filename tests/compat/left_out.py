@@ -1,8 +1,7 @@
 """Which of CPython's tests of asyncio are not run on loopx, each with its reason.
 
-Owns two tables of patterns over "module.Class.test": what is left out for good, and what waits
-for a part of loopx that is not there yet.  That loopx fails a test is no reason to leave it out:
-the tests here would say nothing about a loop, or look inside asyncio's.
+Owns a table of patterns over "module.Class.test".  That loopx fails a test is no reason to leave
+it out: the tests here would say nothing about a loop, or look inside asyncio's.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ NO_LOOP = "no loop takes part"
 ABOUT_ASYNCIO = "is about a class of asyncio's own, not about what a loop does"
 REPLACES = "replaces a module that asyncio's loop uses, so that any other loop goes unchanged"
 INSIDE = "calls or looks at the insides of asyncio's selector loop"
+OWN_LOOP = "runs on a loop of the tests' own"
 SAME_AGAIN = "the same tests, on another selector or child watcher; one set of them is run"
 
 LEFT_OUT = {
@@ -32,6 +32,9 @@ LEFT_OUT = {
     "events.SelectEventLoopTests.*": SAME_AGAIN,
     "events.*.test_create_server_multiple_hosts_ipv?": REPLACES,
     "events.*.test_timeout_rounding": INSIDE,
+    "events.*.test_unclosed_pipe_transport": INSIDE,
+    "futures.*.test_evil_call_soon_list_mutation": OWN_LOOP,
+    "futures.*.test_use_after_free_on_fut_*_with_evil__getattribute__": OWN_LOOP,
     "pep492.CoroutineTests.*": NO_LOOP,
     "runners.RunTests.test_asyncio_run_debug": REPLACES,
     "runners.RunnerTests.test_custom_factory": NO_LOOP,
@@ -39,12 +42,17 @@ LEFT_OUT = {
     "sendfile.SelectEventLoopTests.*": SAME_AGAIN,
     "sock_lowlevel.PollEventLoopTests.*": SAME_AGAIN,
     "sock_lowlevel.SelectEventLoopTests.*": SAME_AGAIN,
+    "ssl.TestSSL.test_remote_shutdown_receives_trailing_data_on_slow_socket": INSIDE,
+    "sslproto.SslProtoHandshakeTests.test_connection_lost_when_busy": INSIDE,
     "subprocess.GenericWatcherTests.*": ABOUT_ASYNCIO,
     "subprocess.MultiLoopChildWatcherTests.*": ABOUT_ASYNCIO,
     "subprocess.SubprocessTransportTests.*": ABOUT_ASYNCIO,
     "subprocess.SubprocessFastWatcherTests.*": SAME_AGAIN,
     "subprocess.SubprocessPidfdWatcherTests.*": SAME_AGAIN,
     "subprocess.SubprocessSafeWatcherTests.*": SAME_AGAIN,
+    "subprocess.*.test_pause_reading": INSIDE,
+    "subprocess.*.test_pid_not_reaped_before_exit_published": INSIDE,
+    "subprocess.*.test_watcher_implementation": INSIDE,
     "tasks.CoroutineGatherTests.test_issue46672": REPLACES,
     "tasks.*IntrospectionTests.*": NO_LOOP,
     "tasks.GenericTaskTests.*": NO_LOOP,
@@ -87,15 +95,16 @@ LEFT_OUT |= {
     )
 }
 
-# Patterns that only versions after 3.13 have tests for.
-NEWER = {"events.PolicyTests.test_*_deprecation", "events.UnixPipeObjectSupportTests.*"}
+# Patterns that only releases after 3.13.0 have tests for.
+NEWER = {
+    "events.PolicyTests.test_*_deprecation",
+    "futures.*.test_evil_call_soon_list_mutation",
+    "futures.*.test_use_after_free_on_fut_*_with_evil__getattribute__",
+    "ssl.TestSSL.test_remote_shutdown_receives_trailing_data_on_slow_socket",
+    "sslproto.SslProtoHandshakeTests.test_connection_lost_when_busy",
+    "subprocess.*.test_pid_not_reaped_before_exit_published",
+    "subprocess.*.test_watcher_implementation",
+}
 
 # Their loop runs in a child process, where nobody counts it.
 IN_A_CHILD = "unix_events.TestFork.*"
-
-# By what they wait for: patterns of the tests that need it. Take out a line to run them.
-WAITING = {
-    "datagrams": ("*datagram*", "sendfile.*.test_sendfile_not_supported"),
-    "pipes": ("*pipe*", "*pty*", "*fifo*", "events.UnixPipeObjectSupportTests.*"),
-    "subprocesses": ("subprocess.*", "*subprocess*"),
-}

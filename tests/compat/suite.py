@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
-from tests.compat.left_out import LEFT_OUT, WAITING
+from tests.compat.left_out import LEFT_OUT
 from tests.support.loops import selected_kinds
 
 PACKAGE = "test.test_asyncio"
@@ -161,14 +161,6 @@ def name_of(case: type, test: str) -> str:
     """The name that the tables of left_out.py know a test by."""
     module = case.__module__.rpartition(".test_")[2]
     return f"{module}.{case.__name__}.{test}"
-
-
-def waits_for(name: str) -> str | None:
-    """The part of loopx that is not there yet and that this test needs; None if it can run."""
-    for part, patterns in WAITING.items():
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
-            return part
-    return None
 
 
 def reason_left_out(name: str) -> str | None:
