@@ -33,6 +33,9 @@ cdef extern from "<unistd.h>" nogil:
     ssize_t posix_read "read"(int fd, void *buffer, size_t length)
     ssize_t posix_write "write"(int fd, const void *buffer, size_t length)
 
+cdef extern from "<sched.h>" nogil:
+    int sched_yield()
+
 cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd(unsigned int initial, int flags)
     enum:

@@ -366,6 +366,8 @@ cdef object live_loops = weakref.WeakSet()
 
 def abandon_loops_after_fork():
     """In a forked child: no loop of the parent may touch the parent's rings."""
+    global callback_over
+    callback_over = threading.Condition()        # a thread that stayed behind may hold the lock
     for loop in list(live_loops):
         (<LoopCore>loop).abandon()
 

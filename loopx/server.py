@@ -29,6 +29,8 @@ logger = logging.getLogger("asyncio")
 
 # Programs for an older Python remove the file of a Unix socket themselves.
 _CLEANS_UP = sys.version_info >= (3, 13)
+# Whether asyncio does so when serve_forever is cancelled: it began to in the middle of 3.13.
+_CLOSES_CLIENTS = "close_clients" in asyncio.Server.serve_forever.__code__.co_names
 
 
 class Server(asyncio.AbstractServer):
@@ -89,8 +91,9 @@ class Server(asyncio.AbstractServer):
     async def serve_forever(self) -> None:
         """Accept connections until this is cancelled, which closes the server.
 
-        From Python 3.14 on, as in asyncio, that also closes the connections. Raises
-        RuntimeError when the server is closed or somebody else is in this call.
+        In later releases of Python 3.13 and from 3.14 on, as in asyncio, that also closes the
+        connections. Raises RuntimeError when the server is closed or somebody else is in this
+        call.
         """
         if self._serving_forever_fut is not None:
             raise RuntimeError(f"server {self!r} is already being awaited on serve_forever()")
@@ -101,7 +104,7 @@ class Server(asyncio.AbstractServer):
         except asyncio.CancelledError:
             try:
                 self.close()
-                if sys.version_info >= (3, 14):
+                if _CLOSES_CLIENTS:
                     self.close_clients()
                 await self.wait_closed()
             finally:

@@ -19,6 +19,7 @@ from tests.support import leaks
 from tests.support.loops import loop, loop_factory, loop_kind, make_loop
 
 leaks.THREAD_GRACE_S = 0.1
+leaks.KEEPS_CLASSES = False    # nothing here needs that leniency
 kept = []
 release = threading.Event()
 

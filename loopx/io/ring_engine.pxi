@@ -18,7 +18,8 @@ cdef class RingEngine(CollectingEngine):
     cdef Ring ring
     cdef object control                   # ring.control.RingControl; None until needed
     cdef unsigned long long thread        # that made the ring
-    cdef int wake_fd                      # an eventfd; -1 until the ring is made
+    cdef int wake_fd                      # an eventfd; -1 until the ring is made, and once closed
+    cdef int wakers                       # threads in wake()
     cdef Operation wake_operation         # watches wake_fd; never read, each write completes it
     cdef OperationList quiet              # quiet sends since the last submission
     cdef OperationList queued             # wait for the loop to run
@@ -45,9 +46,12 @@ cdef class RingEngine(CollectingEngine):
         self.free_resources()
 
     cdef void free_resources(self) noexcept:
-        if self.wake_fd >= 0:
-            posix_close(self.wake_fd)
-            self.wake_fd = -1
+        cdef int wake_fd = loopx_exchange_int(&self.wake_fd, -1)
+        # Without a GIL a thread may be about to write to it, when it is another file's already.
+        while loopx_load_int(&self.wakers):
+            sched_yield()
+        if wake_fd >= 0:
+            posix_close(wake_fd)
         operation_list_free(&self.quiet)
         operation_list_free(&self.queued)
         self.free_collected()
@@ -359,8 +363,12 @@ cdef class RingEngine(CollectingEngine):
 
     cdef void wake(self) noexcept nogil:
         cdef unsigned long long one = 1
-        if self.wake_fd >= 0:
-            posix_write(self.wake_fd, &one, sizeof(one))
+        cdef int wake_fd
+        loopx_add_int(&self.wakers, 1)
+        wake_fd = loopx_load_int(&self.wake_fd)
+        if wake_fd >= 0:
+            posix_write(wake_fd, &one, sizeof(one))
+        loopx_add_int(&self.wakers, -1)
 
     # ---- the loop's life ------------------------------------------------------------------
 
@@ -429,6 +437,7 @@ cdef class RingEngine(CollectingEngine):
 
     cdef void abandon(self) noexcept:
         self.abandoned = True
+        self.wakers = 0                  # those threads stayed with the parent
         self.collected_head = self.collected_tail      # also for a dispatch that is going on
         self.queued.length = self.quiet.length = 0
         self.held_by_kernel = self.in_flight = 0

@@ -55,6 +55,24 @@ _rung = 0
 _available = False
 
 
+def _resolve_all() -> None:
+    """Have cffi make every function and type now, in the one thread that imports.
+
+    It makes them when first asked for, and before release 2.0 (free-threaded 3.13 has no later
+    one) under the GIL alone: threads that made a process's first rings at once mixed up types, or
+    crashed. Takes 0.1 ms.
+    """
+    for name in dir(lib):
+        getattr(lib, name)
+    for name in ("uintptr_t", "unsigned int[2]"):
+        ffi.typeof(name)
+    for name in ffi.list_types()[1]:
+        _ = ffi.typeof(f"struct {name} *").item.fields
+
+
+_resolve_all()
+
+
 class _ThreadSlots:
     """Identity of a thread of a process, and the ring slots that it still has to give back.
 

@@ -22,6 +22,7 @@ cdef extern from * nogil:
         __atomic_compare_exchange_n((place), (expected), (value), 0, \\
                                     __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
     #define loopx_load_int(place) __atomic_load_n((place), __ATOMIC_SEQ_CST)
+    #define loopx_add_int(place, value) __atomic_add_fetch((place), (value), __ATOMIC_SEQ_CST)
     #define loopx_exchange_int(place, value) \\
         __atomic_exchange_n((place), (value), __ATOMIC_SEQ_CST)
     """
@@ -30,6 +31,7 @@ cdef extern from * nogil:
     bint loopx_replace_node(InboxNode **place, InboxNode **expected, InboxNode *value)
     int loopx_exchange_int(int *place, int value)
     int loopx_load_int(int *place)
+    int loopx_add_int(int *place, int value)
 
 
 cdef inline bint inbox_empty(Inbox *inbox) noexcept nogil:

@@ -43,11 +43,11 @@ cdef class ThreadSafeHandle(Handle):
 
     cdef int cancel_now(self) except -1:
         self.wait_for_callback()
-        if (loopx_replace_state(&self.state, HANDLE_WAITING, HANDLE_CANCELLED)
-                or loopx_replace_state(&self.state, HANDLE_OVER, HANDLE_CANCELLED)):
-            if LOOPX_HAS_GIL or self._loop.running_thread == current_thread():
-                return Handle.cancel_now(self)
-            # Without a GIL another thread may be reading the callback; the loop will drop it.
+        if loopx_replace_state(&self.state, HANDLE_WAITING, HANDLE_CANCELLED):
+            return Handle.cancel_now(self)        # nobody will read the callback any more
+        if loopx_replace_state(&self.state, HANDLE_OVER, HANDLE_CANCELLED) and LOOPX_HAS_GIL:
+            return Handle.cancel_now(self)
+        # Without a GIL the loop may be describing a callback that is over: it goes with the handle.
         self._cancelled = True
         return 0
 

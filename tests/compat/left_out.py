@@ -12,6 +12,7 @@ ABOUT_ASYNCIO = "is about a class of asyncio's own, not about what a loop does"
 REPLACES = "replaces a module that asyncio's loop uses, so that any other loop goes unchanged"
 REPLACES_METHODS = "replaces methods of one transport object, which a native type has no room for"
 INSIDE = "calls, sets or looks at the insides of asyncio's selector loop or its transports"
+OWN_LOOP = "runs on a loop of the tests' own"
 SAME_AGAIN = "the same tests, on another selector or child watcher; one set of them is run"
 
 LEFT_OUT = {
@@ -33,6 +34,8 @@ LEFT_OUT = {
     "events.*.test_create_server_multiple_hosts_ipv?": REPLACES,
     "events.*.test_timeout_rounding": INSIDE,
     "events.*.test_unclosed_pipe_transport": INSIDE,
+    "futures.*.test_evil_call_soon_list_mutation": OWN_LOOP,
+    "futures.*.test_use_after_free_on_fut_*_with_evil__getattribute__": OWN_LOOP,
     "pep492.CoroutineTests.*": NO_LOOP,
     "runners.RunTests.test_asyncio_run_debug": REPLACES,
     "runners.RunnerTests.test_custom_factory": NO_LOOP,
@@ -40,6 +43,8 @@ LEFT_OUT = {
     "sendfile.SelectEventLoopTests.*": SAME_AGAIN,
     "sock_lowlevel.PollEventLoopTests.*": SAME_AGAIN,
     "sock_lowlevel.SelectEventLoopTests.*": SAME_AGAIN,
+    "ssl.TestSSL.test_remote_shutdown_receives_trailing_data_on_slow_socket": INSIDE,
+    "sslproto.SslProtoHandshakeTests.test_connection_lost_when_busy": INSIDE,
     "subprocess.GenericWatcherTests.*": ABOUT_ASYNCIO,
     "subprocess.MultiLoopChildWatcherTests.*": ABOUT_ASYNCIO,
     "subprocess.SubprocessTransportTests.*": ABOUT_ASYNCIO,
@@ -47,6 +52,9 @@ LEFT_OUT = {
     "subprocess.SubprocessFastWatcherTests.*": SAME_AGAIN,
     "subprocess.SubprocessPidfdWatcherTests.*": SAME_AGAIN,
     "subprocess.SubprocessSafeWatcherTests.*": SAME_AGAIN,
+    "subprocess.*.test_pause_reading": INSIDE,
+    "subprocess.*.test_pid_not_reaped_before_exit_published": INSIDE,
+    "subprocess.*.test_watcher_implementation": INSIDE,
     "tasks.CoroutineGatherTests.test_issue46672": REPLACES,
     "tasks.*IntrospectionTests.*": NO_LOOP,
     "tasks.GenericTaskTests.*": NO_LOOP,
@@ -89,8 +97,16 @@ LEFT_OUT |= {
     )
 }
 
-# Patterns that only versions after 3.13 have tests for.
-NEWER = {"events.PolicyTests.test_*_deprecation"}
+# Patterns that only releases after 3.13.0 have tests for.
+NEWER = {
+    "events.PolicyTests.test_*_deprecation",
+    "futures.*.test_evil_call_soon_list_mutation",
+    "futures.*.test_use_after_free_on_fut_*_with_evil__getattribute__",
+    "ssl.TestSSL.test_remote_shutdown_receives_trailing_data_on_slow_socket",
+    "sslproto.SslProtoHandshakeTests.test_connection_lost_when_busy",
+    "subprocess.*.test_pid_not_reaped_before_exit_published",
+    "subprocess.*.test_watcher_implementation",
+}
 
 # Their loop runs in a child process, where nobody counts it.
 IN_A_CHILD = "unix_events.TestFork.*"

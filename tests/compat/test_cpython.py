@@ -35,4 +35,4 @@ def test_most_of_them_are_run():
 @pytest.mark.skipif(sys.version_info[:2] != (3, 13), reason="other versions have other tests")
 def test_nothing_stale_is_left_out():
     everything = names(suite.cpython_cases())
-    assert {name for name in LEFT_OUT if not fnmatch.filter(everything, name)} == NEWER
+    assert {name for name in LEFT_OUT if not fnmatch.filter(everything, name)} <= NEWER

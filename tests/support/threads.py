@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 JOIN_S = 30.0
+HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 # A thread in futex() waits for a lock, such as the interpreter's, and not for I/O.
 FUTEX = {"x86_64": 202, "aarch64": 98}.get(platform.machine(), 202)
 
