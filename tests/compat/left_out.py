@@ -52,7 +52,6 @@ LEFT_OUT = {
     "subprocess.SubprocessFastWatcherTests.*": SAME_AGAIN,
     "subprocess.SubprocessPidfdWatcherTests.*": SAME_AGAIN,
     "subprocess.SubprocessSafeWatcherTests.*": SAME_AGAIN,
-    "subprocess.*.test_pause_reading": INSIDE,
     "subprocess.*.test_pid_not_reaped_before_exit_published": INSIDE,
     "subprocess.*.test_watcher_implementation": INSIDE,
     "tasks.CoroutineGatherTests.test_issue46672": REPLACES,
