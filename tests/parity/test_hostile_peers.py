@@ -161,6 +161,7 @@ import json, os
 class Server(asyncio.Protocol):
     live = set()
     paused = made = lost = 0
+    asked = False
 
     def connection_made(self, transport):
         self.transport = transport
@@ -168,12 +169,13 @@ class Server(asyncio.Protocol):
         Server.made += 1
 
     def data_received(self, data):
+        self.asked = data.endswith(b"\\n")
         if data == b"stats\\n":
             counts = {"live": len(Server.live), "made": Server.made, "lost": Server.lost,
                       "paused": Server.paused, "descriptors": len(os.listdir("/proc/self/fd"))}
             self.transport.write(json.dumps(counts).encode() + b"\\n")
         elif data == b"flood\\n":
-            victims = [protocol for protocol in Server.live if protocol is not self][:50]
+            victims = [protocol for protocol in Server.live if not protocol.asked][:50]
             for protocol in victims:
                 protocol.transport.write(FLOOD)
             self.transport.write(b"flooded\\n")
