@@ -68,6 +68,7 @@ def test_dropped_connections_are_an_error():
 
 
 def test_the_answer_is_looked_at_before():
+    pytest.importorskip("uvicorn")
     with misbehaving("http") as server:
         url = f"http://127.0.0.1:{server.port}/"
         check_hello(url, None)
