@@ -18,9 +18,8 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
 
     cdef bint in_unsent          # listed in loop.unsent
     cdef bint drain_scheduled
-    cdef unsigned long long write_turn       # the last turn with a write
-    cdef unsigned int writes                 # in that turn
-    cdef unsigned int writes_expected        # as many as in the turn with writes before it
+    cdef bint writes_in_pieces   # more than one write in the last turn that had any
+    cdef unsigned long long sent_in_turn     # the last turn that sent at once
 
     cdef public bint _sendfile_busy      # nothing else may be written (loopx/sendfile.py)
 
@@ -74,6 +73,7 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
     cdef int flush_or_wait(self) except -1:
         """Leave it to the turn's submission; but what is over the mark is tried at once."""
         if self.may_send_now():
+            self.sent_in_turn = self.loop.turns
             self.send_inline()
         elif (self.unsent_bytes > self.high_water_bytes
                 and self.send_operation.state == OPERATION_IDLE):
@@ -97,9 +97,8 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
         """Whether to send in write() itself.
 
         With no other connection to batch it with: the peer then starts to work while the
-        protocol's callback goes on, 15 us of aiohttp's 75 for a request. A protocol that writes
-        its answer in pieces is expected to do so again: they leave together with the last. And
-        while the loop does not run, which it may never again.
+        protocol's callback goes on, 15 us of aiohttp's 75 for a request. Not for protocols that
+        write an answer in pieces. And while the loop does not run, which it may never again.
         """
         if self.full or self.closing or self.send_operation.state != OPERATION_IDLE:
             return False
@@ -107,13 +106,10 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
             return True
         if self.loop.engine.in_flight > LONELY_IN_FLIGHT:
             return False
-        if self.write_turn != self.loop.turns:
-            self.write_turn = self.loop.turns
-            self.writes_expected = max(self.writes, 1)
-            self.writes = 0
-        self.writes += 1
-        return (self.writes == self.writes_expected and not self.protocol_paused
-                and self.loop.running_thread == current_thread())
+        if self.sent_in_turn == self.loop.turns:
+            self.writes_in_pieces = True
+        return (not self.writes_in_pieces and self.pieces is None and not self.in_unsent
+                and not self.protocol_paused and self.loop.running_thread == current_thread())
 
     def _drained(self):
         self.drain_scheduled = False
@@ -151,6 +147,8 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
         if (self.sending is not None and not self.lost and not self.state_matters()
                 and self.send_operation.state == OPERATION_IDLE):
             self.in_unsent = False
+            self.writes_in_pieces = (self.pieces is not None
+                                     or self.sent_in_turn + 1 == self.loop.turns)
             self.send_inline()
             if self.sending is None or self.lost:
                 return 0
