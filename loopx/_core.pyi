@@ -68,8 +68,8 @@ class DescriptorWatch:
 class DescriptorWait:
     """A future that waits for a descriptor once."""
 
-    def on_future_done(self, future: asyncio.Future[Any]) -> None:
-        """The future's callback: ends the poll when the future was cancelled."""
+    def end(self, future: _Future[Any] | None = None) -> None:
+        """End the poll when the future was cancelled."""
 
 def abandon_loops_after_fork() -> None:
     """In a forked child: no loop of the parent may touch the parent's rings."""
@@ -416,10 +416,21 @@ class Acceptor:
     def stop(self) -> None:
         """Accept no more. Idempotent; the socket stays open."""
 
+# ---- io/sockets.pxi ----------------------------------------------------------------------
+class SocketCalls(BaseLoop):
+    """The sock_* methods that run per packet; see SocketsMixin, also for what they raise."""
+
+    def _recv_into_future(self, sock: socket, buffer: WriteableBuffer) -> _Future[int]:
+        """A future of how many bytes were received into `buffer`."""
+    async def sock_recv(self, sock: socket, nbytes: int) -> bytes:
+        """Receive at most `nbytes` bytes; b"" means that the peer has shut down (recv(2))."""
+    async def sock_sendall(self, sock: socket, data: ReadableBuffer) -> None:
+        """Send all of `data`; after a failure there is no telling how much of it was sent."""
+
 # ---- loop.pxi ----------------------------------------------------------------------------
 
 @disjoint_base
-class LoopCore(BaseLoop):
+class LoopCore(SocketCalls):
     """What is native of loopx.Loop. Subclasses add the methods that run per connection.
 
     Raises EngineUnavailable, with cause and remedy, where io_uring cannot be had.
@@ -474,8 +485,8 @@ class LoopCore(BaseLoop):
         """Call `callback(*args)` whenever `fd` (a descriptor, or has fileno()) can be read.
 
         It replaces an earlier reader. ValueError for what is no descriptor, OSError for one that
-        is not open, PermissionError for a regular file or folder (as epoll_ctl(2)), RuntimeError
-        when a transport uses it or the loop is closed.
+        is not open, PermissionError for what epoll_ctl(2) refuses (most regular files, folders,
+        /dev/null), RuntimeError when a transport uses it or the loop is closed.
         """
     def add_writer(self, fd: FileDescriptorLike, callback: _CallbackOf[*_Ts], *args: *_Ts) -> None:
         """Call `callback(*args)` whenever `fd` can be written. Raises what add_reader raises."""
@@ -539,12 +550,6 @@ class LoopCore(BaseLoop):
         """
     def _wait_writable(self, fd: int) -> _Future[None]:
         """A future of the descriptor becoming writable. As _wait_readable."""
-    def _recv_future(self, sock: socket, fd: int, receive_bytes: int) -> _Future[bytes]:
-        """A future of at most `receive_bytes` bytes from `sock`; cancelled, it takes none."""
-    def _recv_into_future(self, sock: socket, fd: int, buffer: WriteableBuffer) -> _Future[int]:
-        """A future of how many bytes were received into `buffer`."""
-    def _send_future(self, sock: socket, fd: int, data: ReadableBuffer) -> _Future[int]:
-        """A future of how many bytes of `data` were sent: at least 1 when there are any."""
     def _signal_wakeup_fd(self) -> int:
         """The writing end of the self-pipe, for signal.set_wakeup_fd; made by the first call."""
     def stats(self) -> dict[str, int]:

@@ -19,11 +19,14 @@ include "sched/for_tests.pxi"             # the bare structures, for the state m
 include "io/operation.pxi"                # what the kernel is asked to do; its life
 include "io/engine.pxi"                   # what a loop asks of its engine
 include "io/provided_buffers.pxi"         # receive buffers that the kernel picks
+include "io/spare_bytes.pxi"              # received bytes that nobody kept
 include "io/collecting_engine.pxi"        # completions collected, then dispatched
+include "io/entries.pxi"                  # the submission entry of each kind of operation
 include "io/ring_engine.pxi"              # the engine on io_uring
 include "io/addresses.pxi"                # socket addresses as asyncio shows them
 include "io/base_loop.pxi"                # the loop as the files below see it: scheduler, engine
 include "io/readiness.pxi"                # add_reader, add_writer, waiting for a descriptor
+include "io/reading.pxi"                  # recv and read into new bytes
 include "io/sockets.pxi"                  # sock_recv and sock_sendall
 include "io/wakeup.pxi"                   # the self-pipe that signals write to
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar, cast
 
 from loopx.dns import AddressInfo
-from loopx.sockets import SocketsMixin, refuse_tls_socket
+from loopx.sockets import SocketsMixin
 from loopx.tls import TLSArgument, TLSMixin, refuse_timeouts_without_tls
 
 logger = logging.getLogger("asyncio")
@@ -143,16 +143,16 @@ class ConnectMixin(TLSMixin, SocketsMixin):
         `interleave` says (1 by default with a delay). `local_addr` is bound to first. Timeouts
         are in seconds (None: 60 for the TLS handshake, 30 for its shutdown).
 
-        Raises ValueError or TypeError for arguments that contradict each other; OSError when no
-        address can be reached: the failures in one message, or an ExceptionGroup of them with
-        `all_errors`; ssl.SSLError and ConnectionError when the handshake fails. The socket is
-        closed then, also if it was passed in.
+        Raises ValueError or TypeError for arguments that contradict each other, RuntimeError if a
+        transport uses `sock`; OSError when no address can be reached: the failures in one message,
+        or an ExceptionGroup of them with `all_errors`; ssl.SSLError and ConnectionError when the
+        handshake fails. The socket is closed then; one that was passed in stays open unless its
+        transport had been made.
         """
         self._check_closed()
+        given = sock
         server_hostname = _checked_hostname(ssl, server_hostname, host)
         refuse_timeouts_without_tls(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
-        if sock is not None:
-            refuse_tls_socket(sock)
         if happy_eyeballs_delay is not None and interleave is None:
             interleave = 1
         if host is not None or port is not None:
@@ -168,16 +168,11 @@ class ConnectMixin(TLSMixin, SocketsMixin):
             sock = await self._connect_any(infos, local_infos, happy_eyeballs_delay, all_errors)
         elif sock is None:
             raise ValueError("host and port was not specified and no sock specified")
-        elif sock.type != socket.SOCK_STREAM:
-            raise ValueError(f"A Stream Socket was expected, got {sock!r}")
+        else:
+            self._check_stream(sock)
+        timeouts_s = ssl_handshake_timeout, ssl_shutdown_timeout
         opened = await self._open_transport(
-            sock,
-            protocol_factory,
-            ssl,
-            server_hostname,
-            False,
-            ssl_handshake_timeout,
-            ssl_shutdown_timeout,
+            sock, given, protocol_factory, ssl, server_hostname, False, timeouts_s
         )
         if self.get_debug():
             name = opened[0].get_extra_info("socket")
@@ -199,9 +194,11 @@ class ConnectMixin(TLSMixin, SocketsMixin):
 
         A path that begins with a null byte is an abstract address (unix(7)). Timeouts are in
         seconds. Raises ValueError for arguments that contradict each other, OSError when the
-        connection cannot be made; the socket is closed then, also if it was passed in.
+        connection cannot be made. The socket is closed then; one that was passed in stays open
+        unless its transport had been made.
         """
         self._check_closed()
+        given = sock
         assert server_hostname is None or isinstance(server_hostname, str)
         if ssl:
             if server_hostname is None:
@@ -224,14 +221,11 @@ class ConnectMixin(TLSMixin, SocketsMixin):
             raise ValueError("no path and sock were specified")
         elif sock.family != socket.AF_UNIX or sock.type != socket.SOCK_STREAM:
             raise ValueError(f"A UNIX Domain Stream Socket was expected, got {sock!r}")
+        else:
+            self._unowned(sock)
+        timeouts_s = ssl_handshake_timeout, ssl_shutdown_timeout
         return await self._open_transport(
-            sock,
-            protocol_factory,
-            ssl,
-            server_hostname,
-            False,
-            ssl_handshake_timeout,
-            ssl_shutdown_timeout,
+            sock, given, protocol_factory, ssl, server_hostname, False, timeouts_s
         )
 
     async def connect_accepted_socket(
@@ -249,12 +243,11 @@ class ConnectMixin(TLSMixin, SocketsMixin):
         without `ssl`, TypeError for an ssl.SSLSocket, and what the TLS handshake fails with.
         """
         self._check_closed()
-        if sock.type != socket.SOCK_STREAM:
-            raise ValueError(f"A Stream Socket was expected, got {sock!r}")
+        self._check_stream(sock)
         refuse_timeouts_without_tls(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
-        refuse_tls_socket(sock)
+        timeouts_s = ssl_handshake_timeout, ssl_shutdown_timeout
         opened = await self._open_transport(
-            sock, protocol_factory, ssl, "", True, ssl_handshake_timeout, ssl_shutdown_timeout
+            sock, sock, protocol_factory, ssl, "", True, timeouts_s
         )
         if self.get_debug():
             logger.debug("%r handled: (%r, %r)", opened[0].get_extra_info("socket"), *opened)
@@ -263,14 +256,18 @@ class ConnectMixin(TLSMixin, SocketsMixin):
     async def _open_transport(
         self,
         sock: socket.socket,
+        given: socket.socket | None,
         protocol_factory: Callable[[], _P],
         ssl: TLSArgument,
         server_hostname: str | None,
         server_side: bool,
-        handshake_timeout_s: float | None,
-        shutdown_timeout_s: float | None,
+        timeouts_s: tuple[float | None, float | None],
     ) -> tuple[asyncio.Transport, _P]:
-        """Make protocol and transport for a connected socket, and wait until they are ready."""
+        """Make protocol and transport for a connected socket, and wait until they are ready.
+
+        `timeouts_s` are those of the TLS handshake and of its shutdown. The socket is closed
+        when that fails, unless it is `given`, the caller's, and has no transport yet.
+        """
         transport: asyncio.Transport
         try:
             sock.setblocking(False)
@@ -284,13 +281,14 @@ class ConnectMixin(TLSMixin, SocketsMixin):
                     waiter,
                     server_side=server_side,
                     server_hostname=server_hostname,
-                    handshake_timeout_s=handshake_timeout_s,
-                    shutdown_timeout_s=shutdown_timeout_s,
+                    handshake_timeout_s=timeouts_s[0],
+                    shutdown_timeout_s=timeouts_s[1],
                 )
             else:
                 transport = self._make_stream_transport(sock, protocol, waiter)
         except BaseException:
-            sock.close()
+            if given is None:
+                sock.close()
             raise
         try:
             await waiter

@@ -86,6 +86,7 @@ class DatagramsMixin(SocketsMixin):
                     "allow_broadcast": allow_broadcast,
                 },
             )
+            self._unowned(sock)
             sock.setblocking(False)
         else:
             places = await self._datagram_places(local_addr, remote_addr, family, proto, flags)

@@ -72,8 +72,8 @@ def literal_address(
     families = (socket.AF_INET, socket.AF_INET6) if family == socket.AF_UNSPEC else (family,)
     for candidate in families:
         try:
-            socket.inet_pton(candidate, host)
-        except (OSError, ValueError):
+            socket.inet_pton(candidate, host)  # ValueError for a null byte, which ends C's strings
+        except OSError:
             continue
         if candidate == socket.AF_INET6:
             return candidate, type, proto_of_type, "", (host, port, flow_info, scope_id)

@@ -10,7 +10,7 @@ from cpython.object cimport PyObject, PyTypeObject, inquiry, traverseproc, visit
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from cpython.unicode cimport PyUnicode_AsUTF8
 from libc.errno cimport (EAGAIN, EBADF, EBUSY, ECONNABORTED, EINTR, EINVAL, EIO, EMFILE,
-                         ENFILE, ENOBUFS, ENOMEM, ENOTSOCK, EPERM, ETIME, errno)
+                         ENFILE, ENOBUFS, ENOMEM, ENOTSOCK, ETIME, errno)
 from libc.stdint cimport uint64_t
 from libc.stdio cimport fprintf, stderr
 from libc.stdlib cimport free, malloc, realloc
@@ -27,6 +27,16 @@ from loopx.sched.timers_heap cimport *
 cdef extern from "<errno.h>" nogil:
     enum:
         ECANCELED
+
+cdef extern from * nogil:
+    """
+    #ifdef Py_GIL_DISABLED
+    #define LOOPX_NO_GIL 1
+    #else
+    #define LOOPX_NO_GIL 0
+    #endif
+    """
+    bint NO_GIL "LOOPX_NO_GIL"
 
 cdef extern from "<unistd.h>" nogil:
     int posix_close "close"(int fd)
@@ -67,9 +77,7 @@ cdef extern from "<sys/stat.h>" nogil:
     int posix_fstat "fstat"(int fd, stat_result *status)
     bint S_ISCHR(unsigned int mode)
     bint S_ISFIFO(unsigned int mode)
-    bint S_ISREG(unsigned int mode)
     bint S_ISSOCK(unsigned int mode)
-    bint S_ISDIR(unsigned int mode)
 
 cdef extern from "<sys/socket.h>" nogil:
     struct sockaddr:
@@ -138,6 +146,20 @@ cdef extern from *:
     /* Hands a NULL result's exception to Cython. */
     static inline int raise_current(void) { return -1; }
 
+    #ifdef Py_GIL_DISABLED
+    #define is_unshared(item) 0
+    #else
+    #define is_unshared(item) (Py_REFCNT(item) == 1)
+    #endif
+
+    /* Of bytes about to be filled anew: the hash is kept inside them. */
+    static inline void forget_hash(PyObject *item) {
+        _Py_COMP_DIAG_PUSH
+        _Py_COMP_DIAG_IGNORE_DEPR_DECLS
+        ((PyBytesObject *)item)->ob_shash = -1;
+        _Py_COMP_DIAG_POP
+    }
+
     static inline PyObject *call_with_tuple(PyObject *callable, PyObject *args) {
         return PyObject_Vectorcall(callable, &PyTuple_GET_ITEM(args, 0),
                                    (size_t)PyTuple_GET_SIZE(args), NULL);
@@ -154,6 +176,9 @@ cdef extern from *:
     }
     """
     int raise_current() except -1
+    Py_ssize_t Py_REFCNT(object item) noexcept
+    bint is_unshared(object item) noexcept
+    void forget_hash(PyObject *item) noexcept
     PyObject *call_with_tuple(object callable, object args)
     PyObject *call_method_0(object obj, object name)
     PyObject *call_method_1(object obj, object name, object argument)
@@ -165,6 +190,7 @@ cdef extern from "transports/transport_base.h":
 
 import asyncio
 import os
+import select
 import socket
 import sys
 import threading

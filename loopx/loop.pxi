@@ -6,7 +6,7 @@
 # ready when the turn began; 3. dispatch the completions; 4. run the timers that were due. What
 # any of these schedules waits for the next turn. This is asyncio's order.
 
-cdef class LoopCore(BaseLoop):
+cdef class LoopCore(SocketCalls):
     """What is native of loopx.Loop. Subclasses add the methods that run per connection."""
 
     cdef object task_factory
@@ -191,7 +191,7 @@ cdef class LoopCore(BaseLoop):
     # ---- what the Python modules build on -------------------------------------------------
 
     cdef inline int check_caller(self) except -1:
-        if self.debug:
+        if self.debug or self.is_elsewhere():
             self.check_thread()
         return 0
 
@@ -228,6 +228,7 @@ cdef class LoopCore(BaseLoop):
         cdef StreamTransport transport
         context = PyContext_CopyCurrent()
         self.check_closed()
+        protocol.connection_made              # AttributeError for what is no protocol
         if sock.family in (AF_INET, AF_INET6):
             set_nodelay(sock.fileno())
         transport = make_stream_transport(self, sock.fileno(), sock, protocol, context, server)
@@ -245,6 +246,7 @@ cdef class LoopCore(BaseLoop):
         cdef DatagramTransport transport
         context = PyContext_CopyCurrent()
         self.check_closed()
+        protocol.connection_made              # AttributeError for what is no protocol
         transport = make_datagram_transport(self, sock, protocol, address, context)
         self.schedule(transport._connected, (waiter,), context)
         return transport
@@ -254,15 +256,6 @@ cdef class LoopCore(BaseLoop):
 
     def _wait_writable(self, int fd):
         return wait_for_descriptor(self, fd, POLLOUT)
-
-    def _recv_future(self, sock, int fd, Py_ssize_t receive_bytes):
-        return receive_later(self, sock, fd, receive_bytes, None)
-
-    def _recv_into_future(self, sock, int fd, buffer):
-        return receive_later(self, sock, fd, 0, buffer)
-
-    def _send_future(self, sock, int fd, data):
-        return send_later(self, sock, fd, data)
 
     def _signal_wakeup_fd(self):
         """The writing end of the self-pipe, for signal.set_wakeup_fd."""

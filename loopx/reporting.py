@@ -58,7 +58,7 @@ class ReportingMixin(LoopCore):
         'transport', 'socket', 'source_traceback', 'asyncgen'.
         """
         if self._exception_handler is None:
-            self._call_default_handler(context)
+            self._call_default_handler(context, "")
             return
         try:
             self._in_the_context_of(context).run(self._exception_handler, self, context)
@@ -70,7 +70,8 @@ class ReportingMixin(LoopCore):
                     "message": "Unhandled error in exception handler",
                     "exception": error,
                     "context": context,
-                }
+                },
+                " while handling an unexpected error in custom exception handler",
             )
 
     @staticmethod
@@ -86,14 +87,14 @@ class ReportingMixin(LoopCore):
                 break
         return _CurrentContext()
 
-    def _call_default_handler(self, context: dict[str, Any]) -> None:
+    def _call_default_handler(self, context: dict[str, Any], occasion: str) -> None:
         try:
             self.default_exception_handler(context)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException:
             # A handler overridden in a subclass: all that is left is to say so.
-            logger.error("Exception in default exception handler", exc_info=True)
+            logger.error("Exception in default exception handler%s", occasion, exc_info=True)
 
 
 class _CurrentContext:

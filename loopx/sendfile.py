@@ -186,9 +186,10 @@ class SendfileMixin(SocketsMixin):
         with flow control, unless `fallback` is false. A file that shrinks ends the call early.
         The file's position tells how far it was sent, also after an error.
 
-        Raises RuntimeError for a closing or unsuitable transport, ValueError and TypeError for
-        bad arguments, asyncio.SendfileNotAvailableError (or RuntimeError for TLS) instead of
-        falling back, ConnectionError when the connection is lost.
+        Raises RuntimeError for a transport that is closing, unsuitable or sending another file,
+        ValueError and TypeError for bad arguments, asyncio.SendfileNotAvailableError (or
+        RuntimeError for TLS) instead of falling back, ConnectionError when the connection is
+        lost.
         """
         if transport.is_closing():
             raise RuntimeError("Transport is closing")
@@ -201,6 +202,8 @@ class SendfileMixin(SocketsMixin):
                 f"for transport {transport!r}"
             )
         check_sendfile_arguments(file, offset, count)
+        if isinstance(transport.get_protocol(), _SendfileProtocol):
+            raise RuntimeError("another file is being sent through this transport")
         stream = cast("StreamTransport", transport)
         if mode is _SendfileMode.TRY_NATIVE:
             try:

@@ -2,7 +2,8 @@
 
 Owns nothing: sockets belong to the caller, operations in flight to the core. Each call tries
 once inline and only then goes through the ring; awaiting the core's future and cancelling it
-leaves the descriptor free for the next operation. Called on the loop's own thread only. Must
+leaves the descriptor free for the next operation. sock_recv and sock_sendall, which run per
+packet, are native (loop.pxi, io/sockets.pxi). Called on the loop's own thread only. Must
 not keep a reference to a socket, a buffer or a future after the call is over.
 """
 
@@ -46,15 +47,6 @@ class SocketsMixin(DNSMixin):
     blocks; else what the socket's own method of that name raises.
     """
 
-    async def sock_recv(self, sock: socket.socket, nbytes: int) -> bytes:
-        """Receive at most `nbytes` bytes; b"" means that the peer has shut down (recv(2))."""
-        self._check_sock(sock)
-        try:
-            return sock.recv(nbytes)
-        except (BlockingIOError, InterruptedError):
-            pass
-        return await self._recv_future(sock, self._unowned(sock), nbytes)
-
     async def sock_recv_into(self, sock: socket.socket, buf: WriteableBuffer) -> int:
         """Receive into the writable buffer `buf`; return the number of bytes written to it."""
         self._check_sock(sock)
@@ -62,7 +54,7 @@ class SocketsMixin(DNSMixin):
             return sock.recv_into(buf)
         except (BlockingIOError, InterruptedError):
             pass
-        return await self._recv_into_future(sock, self._unowned(sock), buf)
+        return await self._recv_into_future(sock, buf)
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
         """Receive one datagram of at most `bufsize` bytes; return it and the sender's address."""
@@ -90,24 +82,6 @@ class SocketsMixin(DNSMixin):
             except (BlockingIOError, InterruptedError):
                 pass
             await self._wait_readable(self._unowned(sock))
-
-    async def sock_sendall(self, sock: socket.socket, data: ReadableBuffer) -> None:
-        """Send all of `data` on a connected socket.
-
-        After an error or a cancellation there is no telling how much of it was sent.
-        """
-        self._check_sock(sock)
-        try:
-            sent = sock.send(data)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        view = memoryview(data)
-        if sent == view.nbytes:
-            return
-        if view.itemsize != 1 or view.ndim != 1:
-            view = view.cast("B")  # so that slicing counts bytes, as send(2) does
-        while sent < view.nbytes:
-            sent += await self._send_future(sock, self._unowned(sock), view[sent:])
 
     async def sock_sendto(
         self, sock: socket.socket, data: ReadableBuffer, address: Address
@@ -161,8 +135,15 @@ class SocketsMixin(DNSMixin):
         if self.get_debug() and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
 
+    def _check_stream(self, sock: socket.socket) -> None:
+        """What a given socket must be: a stream, not of TLS, and used by no transport."""
+        refuse_tls_socket(sock)
+        if sock.type != socket.SOCK_STREAM:
+            raise ValueError(f"A Stream Socket was expected, got {sock!r}")
+        self._unowned(sock)
+
     def _unowned(self, sock: socket.socket) -> int:
-        """The socket's descriptor, to wait for; RuntimeError when a transport uses it."""
+        """The socket's descriptor, for one to use; RuntimeError when a transport does so."""
         fd = sock.fileno()
         self._check_not_owned(fd)
         return fd

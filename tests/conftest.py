@@ -11,6 +11,7 @@ import faulthandler
 import gc
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Generator, Iterator
@@ -28,7 +29,8 @@ DEAF_GRACE_S = 30.0
 MARKERS = (
     "time_limit(seconds): how long the test may take (60 s by default)",
     "logs_errors: the loop under test is meant to log errors",
-    "keeps: the test leaves descriptors or objects behind on purpose, and says why",
+    "keeps(pattern): the test leaves behind on purpose, and says why, what the complaints that "
+    "match the pattern name (anything without one)",
 )
 FATAL_WARNINGS = (
     "error::ResourceWarning",
@@ -50,6 +52,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
     for line in FATAL_WARNINGS:
         config.addinivalue_line("filterwarnings", line)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts what it runs in the background so, and children inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
@@ -117,10 +122,13 @@ def no_leaks(request: pytest.FixtureRequest, time_limit: None) -> Iterator[None]
     before = Snapshot()
     yield
     # The traceback of a failed test keeps its frames alive, and with them what they hold.
-    if request.node.stash.get(FAILED, False) or request.node.get_closest_marker("keeps"):
+    marker = request.node.get_closest_marker("keeps")
+    if request.node.stash.get(FAILED, False) or (marker and not marker.args):
         return
     forget_what_pytest_keeps(request.node)
     complaints = before.complaints()
+    if marker:
+        complaints = [line for line in complaints if not re.fullmatch(marker.args[0], line)]
     assert not complaints, "\n".join(complaints)
 
 

@@ -5,7 +5,9 @@ crosses threads goes through `call_soon_threadsafe` and `run_coroutine_threadsaf
 """
 
 import asyncio
+import functools
 import os
+import socket
 import threading
 
 import pytest
@@ -105,6 +107,39 @@ def test_handles_cancelled_by_another_thread_run_or_do_not():
     assert len(set(ran)) == len(ran)
 
 
+@pytest.mark.parametrize("debug", [False, True])
+def test_handles_described_while_another_thread_cancels_them(debug):
+    """A description never meets a callback or arguments that are being freed."""
+    loop = make_loop("loopx")
+    loop.set_debug(debug)
+    rounds, seen = 300 if debug else 3_000, ["an argument"]
+    handles = [None]
+    together = threading.Barrier(THREADS, lambda: handles.__setitem__(0, fresh_handle()))
+
+    def fresh_handle():
+        return loop.call_soon_threadsafe(functools.partial(print, object()), [*seen])
+
+    def look(handle, number):
+        if number == 0:
+            handle.cancel()
+        for _ in range(20):
+            text = repr(handle)
+            assert text.startswith("<ThreadSafeHandle") and "None" not in text
+            assert handle._args in (None, (seen,))
+
+    def work(number):
+        try:
+            for _ in range(rounds):
+                together.wait()
+                look(handles[0], number)
+        except BaseException:
+            together.abort()
+            raise
+
+    in_threads(THREADS, work)
+    loop.close()
+
+
 async def echo_once(message):
     async def serve(reader, writer):
         writer.write(await reader.readexactly(len(message)))
@@ -118,6 +153,66 @@ async def echo_once(message):
         assert await reader.readexactly(len(message)) == message
         writer.close()
         await writer.wait_closed()
+
+
+def test_callbacks_and_timers_of_a_running_loop_from_four_threads_at_once():
+    """Wrong of the program: call_soon_threadsafe is for this. Nothing breaks, each call runs."""
+    loop = make_loop("loopx")
+    calls, ran, timers = 3_000, [], []
+
+    def misuse(number):
+        for call in range(calls):
+            loop.call_soon(ran.append, (number, call))
+            loop.call_soon(int).cancel()  # it may have run by then
+            loop.call_later(0, timers.append, (number, call))
+            loop.call_later(0.001, int).cancel()
+
+    async def main():
+        await loop.run_in_executor(None, in_threads, THREADS, misuse)
+        while len(ran) < THREADS * calls or len(timers) < THREADS * calls:
+            await asyncio.sleep(0)
+        await loop.shutdown_default_executor()
+
+    loop.run_until_complete(main())
+    loop.close()
+    assert sorted(timers) == sorted(ran)
+    for number in range(THREADS):
+        mine = [call for thread, call in ran if thread == number]
+        assert mine == list(range(calls))
+
+
+def test_one_transport_used_by_four_threads_at_once():
+    """Wrong of the program, which loses nothing by it: each thread's bytes arrive in order."""
+    loop = make_loop("loopx")
+    pieces = 3_000
+
+    async def main():
+        ours, theirs = socket.socketpair()
+        reader, writer = await asyncio.open_connection(sock=theirs)
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+
+        def misuse(number):
+            for piece in range(pieces):
+                transport.write(b"%d:%06d\n" % (number, piece))
+                transport.pause_reading()
+                transport.resume_reading()
+                transport.set_write_buffer_limits(high=piece)
+                transport.set_protocol(asyncio.Protocol())
+                transport.get_protocol(), transport.get_extra_info("socket"), repr(transport)
+
+        work = loop.run_in_executor(None, in_threads, THREADS, misuse)
+        lines = [await reader.readexactly(9) for _ in range(THREADS * pieces)]
+        await work
+        await loop.run_in_executor(None, in_threads, THREADS, lambda _number: transport.close())
+        assert await reader.read() == b""
+        writer.close()
+        for number in range(THREADS):
+            mine = [line for line in lines if line.startswith(b"%d:" % number)]
+            assert mine == [b"%d:%06d\n" % (number, piece) for piece in range(pieces)]
+        await loop.shutdown_default_executor()
+
+    loop.run_until_complete(main())
+    loop.close()
 
 
 def test_loops_made_run_and_closed_in_four_threads_at_once():

@@ -72,9 +72,11 @@ cdef class BaseLoop(Scheduler):
             self.owners[fd] = NULL
 
     cdef int check_not_owned(self, int fd) except -1:
+        """RuntimeError when a transport uses the descriptor; one that is closing lets go of it."""
         if 0 <= fd < self.owners_length and self.owners[fd] != NULL:
             transport = <object>self.owners[fd]
-            raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
+            if (<SendingTransport>transport).uses_descriptor():
+                raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
         return 0
 
     cdef int send_unsent(self) except -1:
@@ -100,7 +102,10 @@ cdef class BaseLoop(Scheduler):
 
 
 cdef class SendingTransport(TransportBase):
-    """What send_unsent needs to know of a transport."""
+    """What the loop needs to know of a transport."""
+
+    cdef bint uses_descriptor(self) except -1:
+        raise NotImplementedError
 
     cdef int submit_unsent(self) except -1:
         raise NotImplementedError

@@ -17,12 +17,17 @@ cdef class CollectingEngine(Engine):
     """Keeps completions, dispatches them, and reads what receives brought."""
 
     cdef ProvidedBuffers buffers
+    cdef SpareBytes spare
     cdef Completion *collected            # told by the kernel, not yet dispatched
     cdef size_t collected_head
     cdef size_t collected_tail
     cdef size_t collected_capacity
 
+    cdef void take_back_bytes(self, data) noexcept:
+        spare_bytes_offer(&self.spare, data)
+
     cdef void free_collected(self) noexcept:
+        spare_bytes_free(&self.spare)
         buffers_free(&self.buffers)
         free(self.collected)
         self.collected = NULL
@@ -93,7 +98,7 @@ cdef class CollectingEngine(Engine):
                 break
             total += completion.result
             last += 1
-        data = PyBytes_FromStringAndSize(NULL, total)
+        data = spare_bytes_take(&self.spare, total)
         target = PyBytes_AS_STRING(data)
         self.copy_received(&target, result, flags)
         while self.collected_head < last:

@@ -55,6 +55,10 @@ cdef class Engine:
         """The bytes of a receive's completion, with those of the ones right behind it."""
         raise NotImplementedError
 
+    cdef void take_back_bytes(self, data) noexcept:
+        """What the caller is about to drop may be handed out by take_received again."""
+        pass
+
     cdef int drop_received(self, unsigned int flags) except -1:
         """Give back the buffer of a receive's completion unread."""
         raise NotImplementedError

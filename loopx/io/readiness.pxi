@@ -49,14 +49,29 @@ cdef int add_watch(BaseLoop loop, dict watches, file, unsigned int events, callb
     loop.check_not_owned(fd)
     if posix_fstat(fd, &status) < 0:
         raise_os_error("add_reader" if events & POLLIN else "add_writer")
-    if S_ISREG(status.st_mode) or S_ISDIR(status.st_mode):
-        raise PermissionError(EPERM, "regular files are always ready and cannot be watched")
+    if not (S_ISSOCK(status.st_mode) or S_ISFIFO(status.st_mode)):
+        refuse_what_epoll_refuses(fd)
     handle = Handle.__new__(Handle)
     handle_init(handle, loop, callback, args, None)
     stop_watch(watches, fd)
     watch = DescriptorWatch.__new__(DescriptorWatch)
     watches[fd] = watch
     watch.start(loop, fd, events, handle)
+    return 0
+
+
+cdef int refuse_what_epoll_refuses(int fd) except -1:
+    """PermissionError for what is always ready, as most files, folders and simple devices are.
+
+    Only epoll_ctl(2) tells: some files of /proc and /sys are watched for changes, and a ring
+    calls what cannot be polled ready. Without a descriptor for an epoll nothing is refused.
+    """
+    try:
+        epoll = select.epoll()
+    except OSError:
+        return 0
+    with epoll:
+        epoll.register(fd, 0)
     return 0
 
 
@@ -78,22 +93,27 @@ cdef class DescriptorWait:
     cdef object keep                # what must live as long as the wait: the socket
     cdef object buffer              # what to send, or to receive into
     cdef Py_ssize_t receive_bytes   # for a receive that makes its own bytes
-    cdef bint sending
 
-    cdef object start(self, BaseLoop loop, int fd, unsigned int events,
+    cdef DescriptorWait start(self, BaseLoop loop, int fd, unsigned int events,
                       CompletionFunction on_completion):
         operation_init(&self.operation, self, on_completion, fd)
         self.operation.kind = POLL
         self.operation.events = events
         self.loop = loop
         self.future = Future(loop=loop)
-        self.future.add_done_callback(self.on_future_done)
         loop.engine.submit(&self.operation)
+        return self
+
+    cdef object future_alone(self):
+        """The future, for who does not call end()."""
+        self.future.add_done_callback(self.end)
         return self.future
 
-    def on_future_done(self, future):
-        """The future was answered, or cancelled: then the poll ends too, having taken nothing."""
+    def end(self, future=None):
+        """The wait is over: answered, cancelled or given up. A poll ends too, taking nothing."""
+        self.buffer = None                     # the caller may resize what it was part of
         if self.operation.state != OPERATION_IDLE and not self.loop.closed:
+            self.future.cancel()               # a closed coroutine left it pending
             self.loop.engine.cancel(&self.operation)
 
 
@@ -110,4 +130,4 @@ cdef int on_wait_over(Operation *operation, int result, unsigned int flags) exce
 cdef object wait_for_descriptor(BaseLoop loop, int fd, unsigned int events):
     cdef DescriptorWait wait = DescriptorWait.__new__(DescriptorWait)
     loop.check_closed()
-    return wait.start(loop, fd, events, on_wait_over)
+    return wait.start(loop, fd, events, on_wait_over).future_alone()

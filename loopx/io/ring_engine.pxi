@@ -22,6 +22,8 @@ cdef class RingEngine(CollectingEngine):
     cdef int wakers                       # threads in wake()
     cdef Operation wake_operation         # watches wake_fd; never read, each write completes it
     cdef OperationList quiet              # quiet sends since the last submission
+    cdef bint quiet_are_old               # some of them are of an earlier wait
+    cdef bint waiting                     # in wait(): no callback has run since the turn's sends
     cdef OperationList queued             # wait for the loop to run
     cdef list queued_owners               # their references, item by item
     cdef list collected_owners            # of completions, while the loop does not run; in lists
@@ -136,29 +138,9 @@ cdef class RingEngine(CollectingEngine):
             # Nothing may fail once the entry is taken: the kernel would get it all the same.
             operation_list_reserve(&self.quiet)
         sqe = self.next_submission()
-        sqe.fd = operation.fd
-        sqe.user_data = <uint64_t><size_t>operation
-        if operation.kind == RECEIVE_MULTISHOT:
-            sqe.opcode = IORING_OP_RECV
-            sqe.ioprio = IORING_RECV_MULTISHOT
-            sqe.flags = IOSQE_BUFFER_SELECT
-            sqe.buf_group = BUFFER_GROUP
-        elif operation.kind == SEND or operation.kind == SEND_QUIETLY:
-            sqe.opcode = IORING_OP_SEND
-            sqe.addr = <uint64_t><size_t>operation.address
-            sqe.len = operation.length
-            # It is over when io_uring_enter returns, one way or the other.
-            sqe.msg_flags = MSG_NOSIGNAL | MSG_DONTWAIT
-            if operation.kind == SEND_QUIETLY:
-                # A short send counts as a failure, which is not skipped.
-                sqe.msg_flags = MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL
-                sqe.flags = IOSQE_CQE_SKIP_SUCCESS
-                operation_list_add(&self.quiet, operation)
-        else:
-            sqe.opcode = IORING_OP_POLL_ADD
-            sqe.poll32_events = operation.events       # little endian: no half words to swap
-            if operation.kind == POLL_MULTISHOT:
-                sqe.len = IORING_POLL_ADD_MULTI
+        fill_entry(sqe, operation)
+        if operation.kind == SEND_QUIETLY:
+            operation_list_add(&self.quiet, operation)
         operation.state = OPERATION_SUBMITTED
         self.submissions += 1
         self.held_by_kernel += not operation.internal
@@ -304,7 +286,11 @@ cdef class RingEngine(CollectingEngine):
                 inbox_withdraw_sleep(self.inbox)
         elif ring_unsubmitted(&self.ring) or ring_has_kernel_work(&self.ring):
             self.enter(0, 0)
-        self.collect()
+        self.waiting = True
+        try:
+            self.collect()
+        finally:
+            self.waiting = False
         if interrupted:
             PyErr_CheckSignals()       # Python's handlers run here, as after any EINTR
         return 0
@@ -330,20 +316,38 @@ cdef class RingEngine(CollectingEngine):
 
     cdef int settle_quiet_sends(self) except -1:
         """What was submitted and left no completion took everything."""
-        cdef size_t index, count
+        cdef size_t count = self.quiet.length, done = 0
         cdef Operation *operation
+        cdef bint at_once
         if (ring_unsubmitted(&self.ring)
                 or self.ring.uring.sq.kflags[0] & IORING_SQ_CQ_OVERFLOW):
             # Some may not have run, or their failure not have been told, yet. Those that were
             # heard of may go away until the next time: forget them now.
             operation_list_keep(&self.quiet, SEND_QUIETLY)
+            self.quiet_are_old = True
             return 0
-        count = self.quiet.length
+        at_once = self.waiting and not self.quiet_are_old
         self.quiet.length = 0
-        for index in range(count):
-            operation = self.quiet.items[index]
-            if operation.kind == SEND_QUIETLY:
-                self.collect_one(operation, operation.length, 0)
+        try:
+            while done < count:
+                operation = self.quiet.items[done]
+                done += 1
+                if operation.kind != SEND_QUIETLY:
+                    continue
+                if at_once and Py_REFCNT(<object>operation.owner) > 1:
+                    # Nothing can have come to depend on it, so no callback is due, and what this
+                    # wait received meets a sender that is idle.
+                    self.completions += 1
+                    self.held_by_kernel -= 1
+                    operation.kind = SEND
+                    self.finish(operation, operation.length, 0)
+                else:
+                    self.collect_one(operation, operation.length, 0)
+        finally:
+            self.quiet.length = count    # a callback raised, due for what another thread wrote
+            operation_list_drop_first(&self.quiet, done)
+            operation_list_keep(&self.quiet, SEND_QUIETLY)
+            self.quiet_are_old = done < count
         return 0
 
     cdef int collect_one(self, Operation *operation, int result, unsigned int flags) except -1:

@@ -42,10 +42,16 @@ cdef class Handle:
         if self._cancelled:
             return 0
         self._cancelled = True
+        return 0 if self._loop.is_elsewhere() else self.forget()    # the loop may be at it
+
+    @cython.final
+    cdef int forget(self) except -1:
+        """Free what a cancelled handle has no use for."""
         if self._loop.debug and self.debug_info is not None:
             self.debug_info.repr = repr(self)      # while callback and arguments are known
-        self._callback = None
-        self._args = None
+        with cython.critical_section(self):        # no other thread may be taking them
+            self._callback = None
+            self._args = None
         return 0
 
     def cancelled(self):
@@ -128,7 +134,7 @@ cdef class TimerHandle(Handle):
         if self._cancelled:
             return 0
         Handle.cancel_now(self)
-        if self.timer.place >= 0:
+        if self.timer.place >= 0 and not self._loop.is_elsewhere():
             timers_heap_remove(&self._loop.timers, &self.timer)
             Py_DECREF(self)             # the heap's reference
         return 0
@@ -176,8 +182,9 @@ def describe_handle(handle):
         parts.append("cancelled")
     if isinstance(handle, TimerHandle):
         parts.append(f"when={handle._when}")
-    if handle._callback is not None:
-        parts.append(format_callback_source(handle._loop, handle._callback, handle._args))
+    args, callback = handle._args, handle._callback     # in this order: none without the other
+    if callback is not None:
+        parts.append(format_callback_source(handle._loop, callback, args))
     if handle._source_traceback:
         frame = handle._source_traceback[-1]
         parts.append(f"created at {frame[0]}:{frame[1]}")

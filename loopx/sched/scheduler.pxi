@@ -59,6 +59,10 @@ cdef class Scheduler:
                                "than the current one")
         return 0
 
+    cdef inline bint is_elsewhere(self) noexcept:
+        """Without a GIL: whether the loop runs on another thread than the caller's."""
+        return NO_GIL and self.running_thread != 0 and self.running_thread != current_thread()
+
     cdef int push(self, Handle handle) except -1:
         if not inbox_empty(&self.inbox):
             self.take_inbox()           # came first
@@ -79,6 +83,8 @@ cdef class Scheduler:
         cdef Handle handle
         if self.closed or self.debug:
             self.check_call(callback, "call_soon")
+        if self.is_elsewhere():
+            return self.call_soon_threadsafe(callback, *args, context=context)
         handle = Handle.__new__(Handle)
         handle_init(handle, self, callback, args, context)
         self.push(handle)
@@ -130,10 +136,22 @@ cdef class Scheduler:
         handle = TimerHandle.__new__(TimerHandle)
         handle_init(handle, self, callback, args, context)
         handle.timer.when = when
+        if self.is_elsewhere():
+            self.call_soon_threadsafe(self._start_timer, handle)
+        else:
+            self.start_timer(handle)
+        return handle
+
+    @cython.final
+    cdef inline int start_timer(self, TimerHandle handle) except -1:
         if timers_heap_add(&self.timers, &handle.timer) < 0:
             raise MemoryError
         Py_INCREF(handle)
-        return handle
+        return 0
+
+    def _start_timer(self, TimerHandle handle):
+        if not handle._cancelled:
+            self.start_timer(handle)
 
     def time(self):
         """Seconds of CLOCK_MONOTONIC, as a float (time.monotonic())."""

@@ -8,14 +8,8 @@ cdef extern from * nogil:
     #define loopx_replace_state(place, old, new_) __extension__ ({ int loopx_old = (old); \\
         __atomic_compare_exchange_n((place), &loopx_old, (new_), 0, \\
                                     __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); })
-    #ifdef Py_GIL_DISABLED
-    #define LOOPX_HAS_GIL 0
-    #else
-    #define LOOPX_HAS_GIL 1
-    #endif
     """
     bint loopx_replace_state(int *place, int old, int new)
-    bint LOOPX_HAS_GIL
 
 
 # waiting --run--> running [--somebody waits--> awaited] --> over --cancel--> cancelled
@@ -43,11 +37,11 @@ cdef class ThreadSafeHandle(Handle):
 
     cdef int cancel_now(self) except -1:
         self.wait_for_callback()
-        if loopx_replace_state(&self.state, HANDLE_WAITING, HANDLE_CANCELLED):
-            return Handle.cancel_now(self)        # nobody will read the callback any more
-        if loopx_replace_state(&self.state, HANDLE_OVER, HANDLE_CANCELLED) and LOOPX_HAS_GIL:
-            return Handle.cancel_now(self)
-        # Without a GIL the loop may be describing a callback that is over: it goes with the handle.
+        if (loopx_replace_state(&self.state, HANDLE_WAITING, HANDLE_CANCELLED)
+                or loopx_replace_state(&self.state, HANDLE_OVER, HANDLE_CANCELLED)):
+            if not self._cancelled:
+                self._cancelled = True
+                return self.forget()              # this thread alone
         self._cancelled = True
         return 0
 

@@ -44,7 +44,8 @@ cdef class DatagramTransport(SocketTransport, AsyncioTransport, asyncio.Datagram
 
     def resume_reading(self):
         """Undo pause_reading(). Idempotent."""
-        self.check_caller()
+        if self.check_caller():
+            return self.hand_over(self.resume_reading, ())
         self.paused = False
         self.receive()
 
@@ -129,7 +130,8 @@ cdef class DatagramTransport(SocketTransport, AsyncioTransport, asyncio.Datagram
 
     def sendto(self, data, addr=None):
         """Send bytes-like `data` as one datagram, to `addr` unless the endpoint has a peer."""
-        self.check_caller()
+        if self.check_caller():
+            return self.hand_over(self.sendto, (copied(data), addr))
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise TypeError("data argument must be a bytes-like object, "
                             f"not {type(data).__name__!r}")
@@ -250,7 +252,8 @@ cdef class DatagramTransport(SocketTransport, AsyncioTransport, asyncio.Datagram
 
     def close(self):
         """Stop receiving, send what waits for room, then close. Idempotent."""
-        self.check_caller()
+        if self.check_caller():
+            return self.hand_over(self.close, ())
         if self.closing:
             return
         self.closing = True
@@ -260,7 +263,8 @@ cdef class DatagramTransport(SocketTransport, AsyncioTransport, asyncio.Datagram
 
     def abort(self):
         """Close at once, dropping what waits for room."""
-        self.check_caller()
+        if self.check_caller():
+            return self.hand_over(self.abort, ())
         self.force_close(None)
 
     cdef int force_close(self, error) except -1:

@@ -22,6 +22,7 @@ cdef class PipeTransport(DescriptorTransport):
         cdef stat_result status
         cdef int fd = pipe.fileno()
         loop.check_closed()
+        protocol.connection_made              # AttributeError for what is no protocol
         if posix_fstat(fd, &status) < 0:
             raise_os_error("fstat")
         if not (S_ISFIFO(status.st_mode) or S_ISSOCK(status.st_mode) or S_ISCHR(status.st_mode)):
@@ -149,21 +150,24 @@ cdef class ReadPipeTransport(PipeTransport, AsyncioReadTransport):
 
     def pause_reading(self):
         """Read no more until resume_reading(): the pipe fills and its writer waits. Idempotent."""
-        self.check_caller()
+        if self.check_caller():
+            return self.hand_over(self.pause_reading, ())
         if not self.closing:
             self.paused = True
             self.stop_receiving()         # the poll would keep a forgotten transport alive
 
     def resume_reading(self):
         """Undo pause_reading(). Idempotent."""
-        self.check_caller()
+        if self.check_caller():
+            return self.hand_over(self.resume_reading, ())
         if not self.closing and self.paused:
             self.paused = False
             self.receive()
 
     def close(self):
         """Read no more and close. Idempotent."""
-        self.check_caller()
+        if self.check_caller():
+            return self.hand_over(self.close, ())
         self.force_close(None)
 
 
@@ -196,7 +200,8 @@ cdef class WritePipeTransport(PipeTransport, AsyncioTransport):
     def write(self, data):
         """Write bytes-like `data`; returns at once. A mutable buffer is copied."""
         cdef Py_ssize_t length
-        self.check_caller()
+        if self.check_caller():
+            return self.hand_over(self.write, (copied(data),))
         if not PyBytes_CheckExact(data):
             data = copied(data)
         length = PyBytes_GET_SIZE(data)
@@ -240,7 +245,8 @@ cdef class WritePipeTransport(PipeTransport, AsyncioTransport):
 
     def write_eof(self):
         """Close after what was written before: the same as close(). Idempotent."""
-        self.check_caller()
+        if self.check_caller():
+            return self.hand_over(self.write_eof, ())
         if self.closing:
             return
         self.closing = True
@@ -253,7 +259,8 @@ cdef class WritePipeTransport(PipeTransport, AsyncioTransport):
 
     def abort(self):
         """Close at once, dropping what the pipe had no room for."""
-        self.check_caller()
+        if self.check_caller():
+            return self.hand_over(self.abort, ())
         self.force_close(None)
 
 

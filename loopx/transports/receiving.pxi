@@ -53,6 +53,7 @@ cdef class ReceivingTransport(SocketTransport):
                 if not last:
                     self.stop_receiving()
             self.deliver(data)
+            engine.take_back_bytes(data)
         elif result == 0:
             self.deliver(None)
         elif result == -ENOBUFS:
@@ -140,12 +141,17 @@ cdef class ReceivingTransport(SocketTransport):
             return self.fatal_error(item, "Fatal read error on socket transport")
         if self.buffered_protocol:
             return self.feed_buffered(item)
+        result = call_method_1(protocol, BYTES_RECEIVED if self.takes_bytes else DATA_RECEIVED,
+                               item)
+        if result == NULL:
+            return self.data_received_failed()
+        Py_DECREF(<object>result)
+        return 0
+
+    cdef int data_received_failed(self) except -1:
+        """Apart, because entering a try costs as much as the rest of a small delivery."""
         try:
-            result = call_method_1(protocol, BYTES_RECEIVED if self.takes_bytes else DATA_RECEIVED,
-                                   item)
-            if result == NULL:
-                raise_current()
-            Py_DECREF(<object>result)
+            raise_current()
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
@@ -214,7 +220,8 @@ cdef class ReceivingTransport(SocketTransport):
 
     def resume_reading(self):
         """Undo pause_reading(). Idempotent."""
-        self.check_caller()
+        if self.check_caller():
+            return self.hand_over(self.resume_reading, ())
         if self.closing or not self.paused:
             return
         self.paused = False
@@ -270,36 +277,3 @@ cdef int on_received(Operation *operation, int result, unsigned int flags) excep
 
 cdef bint receives_from_own_descriptor(Operation *operation) except -1:
     return (<ReceivingTransport>operation.owner).descriptor_is_ours()
-
-
-ctypedef ssize_t (*ReadFunction)(int fd, void *buffer, size_t length) noexcept nogil
-
-
-cdef ssize_t receive_now(int fd, void *buffer, size_t length) noexcept nogil:
-    return posix_recv(fd, buffer, length, MSG_DONTWAIT)
-
-
-cdef object receive_bytes(int fd, Py_ssize_t length_max, ReadFunction read):
-    """recv(2) or read(2): bytes (b'' at the end), None when nothing is there, or an errno."""
-    cdef PyObject *data
-    cdef ssize_t length
-    cdef int error
-    cdef char *target
-    fresh = PyBytes_FromStringAndSize(NULL, length_max)
-    target = PyBytes_AS_STRING(fresh)
-    with nogil:
-        length = read(fd, target, length_max)
-        error = errno
-    if length < 0:
-        return None if error == EAGAIN or error == EINTR else error
-    if length == length_max:
-        return fresh
-    if length < length_max // 2:
-        return PyBytes_FromStringAndSize(target, length)    # do not keep the rest allocated
-    Py_INCREF(fresh)
-    data = <PyObject *>fresh
-    fresh = None
-    resize_bytes(&data, length)
-    fresh = <object>data
-    Py_DECREF(fresh)
-    return fresh

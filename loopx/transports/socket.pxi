@@ -29,15 +29,16 @@ cdef class SocketTransport(DescriptorTransport):
 
     def get_extra_info(self, name, default=None):
         """'socket' (TransportSocket), 'sockname' or 'peername', as asyncio has them."""
-        if name == "peername":
-            return self.remote_name()
-        if name == "sockname":
-            if self.sockname is None and self.fd >= 0:
-                self.sockname = local_address(self.fd)
-            return self.sockname
-        if name == "socket":
-            return TransportSocket(self.python_socket())
-        return default
+        with cython.critical_section(self):       # without a GIL, any thread may ask
+            if name == "peername":
+                return self.remote_name()
+            if name == "sockname":
+                if self.sockname is None and self.fd >= 0:
+                    self.sockname = local_address(self.fd)
+                return self.sockname
+            if name == "socket":
+                return TransportSocket(self.python_socket())
+            return default
 
     cdef object remote_name(self):
         if self.peername is None:
@@ -80,7 +81,8 @@ cdef class SocketTransport(DescriptorTransport):
 
     def pause_reading(self):
         """Hand out no data until resume_reading(). Idempotent."""
-        self.check_caller()
+        if self.check_caller():
+            return self.hand_over(self.pause_reading, ())
         if not self.closing and not self.paused:
             self.paused = True
 
@@ -89,11 +91,12 @@ cdef class SocketTransport(DescriptorTransport):
 
     cdef int close_descriptor(self) except -1:
         cdef int fd = self.fd
-        if self.peername is None and not self.peer_length:
-            self.peername = remote_address(fd)      # asked for after closing, too
-        if self.sockname is None:
-            self.sockname = local_address(fd)
-        self.fd = -1
+        with cython.critical_section(self):
+            if self.peername is None and not self.peer_length:
+                self.peername = remote_address(fd)      # asked for after closing, too
+            if self.sockname is None:
+                self.sockname = local_address(fd)
+            self.fd = -1
         self.loop.disown_descriptor(fd, self)
         if self.sock is None:
             posix_close(fd)

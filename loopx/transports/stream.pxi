@@ -18,8 +18,9 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
 
     cdef bint in_unsent          # listed in loop.unsent
     cdef bint drain_scheduled
-    cdef bint writes_in_pieces   # more than one write in the last turn that had any
-    cdef unsigned long long sent_in_turn     # the last turn that sent at once
+    cdef unsigned long long write_turn       # the last turn with a write
+    cdef unsigned int writes                 # in that turn
+    cdef unsigned int writes_expected        # as many as in the turn with writes before it
 
     cdef public bint _sendfile_busy      # nothing else may be written (loopx/sendfile.py)
 
@@ -35,7 +36,8 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
     def write(self, data):
         """Send bytes-like `data`; returns at once. A mutable buffer is copied."""
         cdef Py_ssize_t length
-        self.check_caller()
+        if self.check_caller():
+            return self.hand_over(self.write, (copied(data),))
         if not PyBytes_CheckExact(data):
             data = copied(data)
         if self.eof_written:
@@ -54,7 +56,8 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
     def writelines(self, list_of_data):
         """Send several bytes-like objects, in order."""
         cdef list pieces
-        self.check_caller()
+        if self.check_caller():
+            return self.hand_over(self.writelines, ([copied(data) for data in list_of_data],))
         pieces = [data if PyBytes_CheckExact(data) else copied(data) for data in list_of_data]
         if self.eof_written:
             raise RuntimeError("Cannot call writelines() after write_eof()")
@@ -73,7 +76,6 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
     cdef int flush_or_wait(self) except -1:
         """Leave it to the turn's submission; but what is over the mark is tried at once."""
         if self.may_send_now():
-            self.sent_in_turn = self.loop.turns
             self.send_inline()
         elif (self.unsent_bytes > self.high_water_bytes
                 and self.send_operation.state == OPERATION_IDLE):
@@ -97,8 +99,9 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
         """Whether to send in write() itself.
 
         With no other connection to batch it with: the peer then starts to work while the
-        protocol's callback goes on, 15 us of aiohttp's 75 for a request. Not for protocols that
-        write an answer in pieces. And while the loop does not run, which it may never again.
+        protocol's callback goes on, 15 us of aiohttp's 75 for a request. A protocol that writes
+        its answer in pieces is expected to do so again: they leave together with the last. And
+        while the loop does not run, which it may never again.
         """
         if self.full or self.closing or self.send_operation.state != OPERATION_IDLE:
             return False
@@ -106,10 +109,13 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
             return True
         if self.loop.engine.in_flight > LONELY_IN_FLIGHT:
             return False
-        if self.sent_in_turn == self.loop.turns:
-            self.writes_in_pieces = True
-        return (not self.writes_in_pieces and self.pieces is None and not self.in_unsent
-                and not self.protocol_paused and self.loop.running_thread == current_thread())
+        if self.write_turn != self.loop.turns:
+            self.write_turn = self.loop.turns
+            self.writes_expected = max(self.writes, 1)
+            self.writes = 0
+        self.writes += 1
+        return (self.writes == self.writes_expected and not self.protocol_paused
+                and self.loop.running_thread == current_thread())
 
     def _drained(self):
         self.drain_scheduled = False
@@ -147,8 +153,6 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
         if (self.sending is not None and not self.lost and not self.state_matters()
                 and self.send_operation.state == OPERATION_IDLE):
             self.in_unsent = False
-            self.writes_in_pieces = (self.pieces is not None
-                                     or self.sent_in_turn + 1 == self.loop.turns)
             self.send_inline()
             if self.sending is None or self.lost:
                 return 0
@@ -209,7 +213,8 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
 
     def write_eof(self):
         """Close the sending half after what was written before."""
-        self.check_caller()
+        if self.check_caller():
+            return self.hand_over(self.write_eof, ())
         if self.closing or self.eof_written:
             return
         self.eof_written = True
@@ -227,7 +232,8 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
 
     def close(self):
         """Stop receiving, send what is unsent, then close. Idempotent."""
-        self.check_caller()
+        if self.check_caller():
+            return self.hand_over(self.close, ())
         if self.closing:
             return
         self.closing = True
@@ -237,7 +243,8 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
 
     def abort(self):
         """Close at once. What the socket takes without waiting is still sent."""
-        self.check_caller()
+        if self.check_caller():
+            return self.hand_over(self.abort, ())
         if not self.lost and self.sending is not None and self.in_unsent:
             self.send_inline()
         self.force_close(None)

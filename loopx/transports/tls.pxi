@@ -10,6 +10,7 @@ cdef enum:
     RECORD_BYTES_MAX = 16384
 
 cdef object WRAPPED = SSLProtocolState.WRAPPED
+cdef object FLUSHING = SSLProtocolState.FLUSHING
 cdef tuple SSL_AGAIN_ERRORS = () if ssl is None else (ssl.SSLWantReadError, ssl.SSLSyscallError)
 
 
@@ -26,6 +27,16 @@ class TLSProtocol(SSLProtocol):
         else:
             SSLProtocol.buffer_updated(self, 0)       # acts on what came in, by state
 
+    def _on_handshake_complete(self, handshake_exc):
+        try:
+            SSLProtocol._on_handshake_complete(self, handshake_exc)
+        except (KeyboardInterrupt, SystemExit):
+            # Raised by connection_made. The connection stands: whoever opened it is told, and
+            # what came with the handshake, or has to leave for it to end, is not left behind.
+            self._wakeup_waiter()
+            self._loop.call_soon(self._do_read)
+            raise
+
     def _do_read(self):
         if (self._state is not WRAPPED or self._app_reading_paused
                 or self._app_protocol_is_buffer):
@@ -41,6 +52,21 @@ class TLSProtocol(SSLProtocol):
                 self._control_ssl_reading()
         except Exception as error:
             self._fatal_error(error, "Fatal error on SSL protocol")
+
+    def eof_received(self):
+        keep_open = SSLProtocol.eof_received(self)
+        return keep_open or self._state is FLUSHING
+
+    def _do_flush(self):
+        # Unlike SSLProtocol, which hands one buffer of what came in before the end and drops the
+        # rest: the end may be told in the same turn as the data.
+        if self._state is not FLUSHING:
+            return                             # over before the turn in which to go on
+        if self._eof_received and self._app_protocol_is_buffer:
+            fill_buffers(self)
+            if self._state is not FLUSHING or held_up(self):
+                return                         # resume_reading() makes it go on
+        SSLProtocol._do_flush(self)
 
     def _get_app_transport(self):
         if self._app_transport is None and not self._app_transport_created:
@@ -84,11 +110,37 @@ cdef int hand_out_plaintext(protocol) except -1:
     return 0
 
 
+cdef bint held_up(protocol) except -1:
+    """Whether the protocol wants the rest of the data later; one that closed wants none."""
+    return protocol._app_reading_paused and not protocol._get_app_transport()._closed
+
+
+cdef int fill_buffers(protocol) except -1:
+    """Hand a BufferedProtocol all that has come in, until it pauses, closes or takes no more."""
+    incoming = protocol._incoming
+    tls = native_tls_object(protocol)
+    transport = protocol._get_app_transport()
+    before, left = None, (incoming.pending, tls.pending())
+    while any(left) and left != before and protocol._state is FLUSHING:
+        if protocol._app_reading_paused or transport._closed:
+            break
+        protocol._do_read()
+        before, left = left, (incoming.pending, tls.pending())
+    return 0
+
+
 class SSLTransport(SSLProtocolTransport):
     """asyncio's transport over TLS, with a short way for what is written in the usual state.
 
     Programs look for "ssl" in the name of its class, as in that of asyncio's.
     """
+
+    def close(self):
+        SSLProtocolTransport.close(self)
+        protocol = self._ssl_protocol
+        if protocol is not None and protocol._state is FLUSHING:
+            # The peer has ended, and the rest waited for resume_reading(): nobody wants it now.
+            self._loop.call_soon(protocol._do_flush)
 
     def write(self, data):
         if PyBytes_CheckExact(data):

@@ -56,19 +56,28 @@ cdef class DescriptorTransport(SendingTransport):
         self.low_water_bytes = HIGH_WATER_BYTES // 4
 
     cdef int use_protocol(self, protocol) except -1:
-        self.protocol = protocol
+        with cython.critical_section(self):
+            self.protocol = protocol
         self.takes_bytes = getattr(protocol, "_takes_bytes", False) is True
         self.buffered_protocol = (not self.takes_bytes
                                   and isinstance(protocol, BufferedProtocol))
         return 0
 
-    cdef inline int check_caller(self) except -1:
-        """A transport belongs to its loop's process and, in debug mode, thread."""
+    cdef inline bint check_caller(self) except -1:
+        """A transport belongs to its loop's process and, in debug mode, thread.
+
+        True when the call must be handed over: without a GIL a call from another thread would
+        tear what the loop's own is working on. Always False with one.
+        """
         if self.loop.forked:
             self.loop.check_closed()
         if self.loop.debug:
             self.loop.check_thread()
-        return 0
+        return self.loop.is_elsewhere()
+
+    cdef object hand_over(self, method, tuple arguments):
+        """Have the loop's thread make the call, in order."""
+        self.loop.call_soon_threadsafe(method, *arguments)
 
     cdef int report_if_slow(self, str method, double started) except -1:
         """Debug mode: a protocol's callback holds up the loop as any other does."""
@@ -110,11 +119,13 @@ cdef class DescriptorTransport(SendingTransport):
 
     def get_protocol(self):
         """The protocol in use."""
-        return self.protocol
+        with cython.critical_section(self):
+            return self.protocol
 
     def set_protocol(self, protocol):
         """Use another protocol from now on."""
-        self.check_caller()
+        if self.check_caller():
+            return self.hand_over(self.set_protocol, (protocol,))
         self.use_protocol(protocol)
 
     def is_closing(self):
@@ -139,6 +150,8 @@ cdef class DescriptorTransport(SendingTransport):
             low = high // 4
         if not high >= low >= 0:
             raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
+        if self.check_caller():
+            return self.hand_over(self.set_write_buffer_limits, (high, low))
         self.high_water_bytes = high
         self.low_water_bytes = low
         self.pause_protocol_if_full()
@@ -242,7 +255,8 @@ cdef class DescriptorTransport(SendingTransport):
         if self.sent_bytes < PyBytes_GET_SIZE(self.sending):
             return
         self.sent_bytes = 0
-        self.sending = None
+        data, self.sending = self.sending, None
+        self.loop.engine.take_back_bytes(data)
         if self.pieces is not None:
             self.sending = self.pieces.pop(0)
             if not self.pieces:
@@ -276,7 +290,9 @@ cdef class DescriptorTransport(SendingTransport):
         return 0
 
     def _connection_lost(self, error):
-        protocol, self.protocol = self.protocol, None
+        protocol = self.protocol
+        with cython.critical_section(self):
+            self.protocol = None
         try:
             if protocol is not None:
                 protocol.connection_lost(error)
@@ -298,6 +314,9 @@ cdef class DescriptorTransport(SendingTransport):
                 and self.send_operation.state == OPERATION_IDLE):
             self.close_descriptor()
         return 0
+
+    cdef bint uses_descriptor(self) except -1:
+        return not self.closing and self.descriptor_is_ours()
 
     cdef bint descriptor_is_ours(self) except -1:
         """False when it was closed behind our back: the number may be another's now."""
@@ -344,6 +363,8 @@ cdef class DescriptorTransport(SendingTransport):
         raise NotImplementedError
 
     def _force_close(self, error):
+        if self.check_caller():
+            return self.hand_over(self._force_close, (error,))
         self.force_close(error)
 
     def __del__(self):

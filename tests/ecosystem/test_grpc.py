@@ -20,7 +20,7 @@ grpc = pytest.importorskip("grpc")
 pytest.importorskip("grpc.aio")
 TIME_LIMIT_S = 40.0
 # grpc holds on to the last loop that it was used on, which is closed (`loop_factory` looks).
-pytestmark = pytest.mark.keeps
+pytestmark = pytest.mark.keeps(r"objects left alive: 1 x [\w.]+Loop")
 UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 

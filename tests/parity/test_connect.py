@@ -207,6 +207,7 @@ def test_hosts_that_resolve_to_nothing(
         ({}, ValueError),
         ({"host": "127.0.0.1", "port": 1, "sock": "stream"}, ValueError),
         ({"sock": "datagram"}, ValueError),
+        ({"host": "127.0.0.1\0.test", "port": 1}, ValueError),
         ({"host": "127.0.0.1", "port": 1, "server_hostname": "x"}, ValueError),
         ({"sock": "stream", "ssl": True}, ValueError),
         ({"port": 1, "ssl": True}, ValueError),
@@ -214,8 +215,8 @@ def test_hosts_that_resolve_to_nothing(
         ({"host": "127.0.0.1", "port": 1, "ssl_shutdown_timeout": 1}, ValueError),
     ],
     ids=[
-        "nothing", "host and sock", "datagram", "hostname without TLS", "TLS over sock, no name",
-        "TLS without host", "handshake timeout", "shutdown timeout",
+        "nothing", "host and sock", "datagram", "null byte", "hostname without TLS",
+        "TLS over sock, no name", "TLS without host", "handshake timeout", "shutdown timeout",
     ],  # fmt: skip
 )
 def test_options_that_make_no_sense(

@@ -6,13 +6,14 @@ or cannot exist.
 
 import asyncio
 import socket
+import threading
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.loops import make_loop, selected_kinds
-from tests.support.net import only_on, run
+from tests.support.net import TIMEOUT_S, only_on, run
 
 STREAM, DGRAM, RAW = socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW
 NUMERIC = socket.AI_NUMERICHOST
@@ -161,13 +162,22 @@ def test_many_at_once(loop):
     assert [answer[0][4][1] for answer in answers] == list(range(100))
 
 
-def test_a_cancelled_look_up(loop):
+def test_a_cancelled_look_up(loop, monkeypatch):
+    answer, cancelled = socket.getaddrinfo, threading.Event()
+
+    def answer_late(*args, **options):
+        assert cancelled.wait(TIMEOUT_S)
+        return answer(*args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer_late)
+
     async def main():
         task = loop.create_task(loop.getaddrinfo("localhost", 80))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        cancelled.set()
         return await loop.getaddrinfo("localhost", 80, type=STREAM)
 
     assert run(loop, main())

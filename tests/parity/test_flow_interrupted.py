@@ -6,6 +6,7 @@ Runs on asyncio and on loopx. Much is still unsent when the callback raises.
 import asyncio
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -95,3 +96,48 @@ def test_what_was_written_when_pausing_is_sent(loop):
     theirs.settimeout(10)
     loop.run_until_complete(finish())
     theirs.close()
+
+
+def test_interrupted_by_what_another_thread_wrote(loop, loop_kind):
+    """A thread writes while the loop waits with sends under way: a mistake, but no hang."""
+    if loop_kind == "asyncio":
+        pytest.skip("asyncio's loop does not hear of the write")
+    pairs = [socket.socketpair() for _ in range(10)]
+
+    async def start():
+        opened = []
+        for ours, _theirs in pairs:
+            _, protocol = await loop.create_connection(Interrupting, sock=ours)
+            protocol.transport.set_write_buffer_limits(high=100, low=50)
+            opened.append(protocol)
+        return opened
+
+    opened = loop.run_until_complete(start())
+    peers = [theirs for _ours, theirs in pairs]
+
+    def write_once_the_loop_waits():
+        received = peers[0].recv(90)       # so the sends are submitted, and nothing ends the wait
+        opened[0].transport.write(bytes(20))       # over the high-water mark with them
+        return received
+
+    async def write():
+        for protocol in opened:
+            protocol.transport.write(bytes(90))
+        await asyncio.wrap_future(writing := threads.submit(write_once_the_loop_waits))
+        return writing
+
+    async def close():
+        for protocol in opened:
+            protocol.transport.close()
+        for protocol in opened:
+            await protocol.lost
+
+    with ThreadPoolExecutor(1) as threads:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(write())
+        loop.run_until_complete(close())
+    for peer in peers:
+        with peer:
+            expected = 20 if peer is peers[0] else 90
+            assert len(peer.recv(200)) == expected
+            assert peer.recv(1) == b""

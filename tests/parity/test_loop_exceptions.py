@@ -209,6 +209,18 @@ def test_a_default_handler_that_fails_is_logged(loop, caplog, monkeypatch):
     assert "Exception in default exception handler" in record.getMessage()
 
 
+def test_two_handlers_that_fail_are_logged(loop, caplog, monkeypatch):
+    loop.set_exception_handler(lambda loop, context: fail("in the handler"))
+    monkeypatch.setattr(loop, "default_exception_handler", lambda context: fail("in the default"))
+    loop.call_soon(fail, "in the callback")
+    run_once(loop)
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "Exception in default exception handler while handling an unexpected error "
+        "in custom exception handler"
+    )
+
+
 def test_an_overridden_default_handler_is_used(loop, monkeypatch):
     seen = []
     monkeypatch.setattr(loop, "default_exception_handler", seen.append)

@@ -5,15 +5,14 @@ asyncio and on loopx, on the main thread.
 """
 
 import asyncio
-import contextlib
 import errno
 import os
-import resource
 import subprocess
 import threading
 
 import pytest
 
+from tests.support.descriptors import descriptors_left
 from tests.support.net import only_on, run
 from tests.support.processes import (
     BLOCKED,
@@ -41,26 +40,6 @@ async def refused(error, *args, **options):
         return caught.value
     finally:
         del caught
-
-
-@contextlib.contextmanager
-def descriptors_left(count):
-    """Leave room for `count` more descriptors."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 64, hard))
-    taken = []
-    try:
-        with contextlib.suppress(OSError):
-            while True:
-                taken.append(os.open(os.devnull, os.O_RDONLY))
-        for number in range(count):
-            os.close(taken.pop())
-        yield
-    finally:
-        for number in taken:
-            os.close(number)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_program_that_does_not_exist(loop):
@@ -129,12 +108,14 @@ def test_without_a_pidfd_a_thread_waits(loop, no_pidfd):
     """asyncio leaves the child running and unwatched."""
 
     async def main():
-        blocked = await asyncio.create_subprocess_exec(*BLOCKED, **PIPES)
+        blocked, protocol = await loop.subprocess_exec(ProcessRecorder, *BLOCKED)
         failing = await asyncio.create_subprocess_exec("false")
         assert await failing.wait() == 1
         blocked.send_signal(0)
         blocked.terminate()
-        assert await blocked.wait() == -15
+        await protocol.lost  # with its pipes, which may end after the process
+        assert blocked.get_returncode() == -15
+        blocked.close()
 
     run(loop, main())
 

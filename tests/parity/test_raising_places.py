@@ -16,8 +16,18 @@ from typing import Any
 
 import pytest
 
+from tests.support import certs
 from tests.support.interruptions import INTERRUPTIONS, Misdeed, run_through
-from tests.support.net import capture_errors, dial, echo_once, only_on, run, serving, turns
+from tests.support.net import (
+    capture_errors,
+    dial,
+    echo_once,
+    finish,
+    only_on,
+    run,
+    serving,
+    turns,
+)
 from tests.support.pipes import pipe_files
 from tests.support.recorders import Echo, Recorder
 
@@ -234,6 +244,56 @@ def test_a_protocol_factory(loop: Loop, opening: Opening, error: Error) -> None:
             with pytest.raises(error):
                 await opening(loop, fail, stack)
         await turns()
+
+    run(loop, main())
+
+
+@only_on("loopx")
+@pytest.mark.parametrize(
+    "opening",
+    [tcp, unix, accepted, datagrams, read_pipe, write_pipe],
+    ids=lambda opening: opening.__name__,
+)
+def test_a_factory_of_no_protocol(loop: Loop, opening: Opening) -> None:
+    """As asyncio, which here too leaves what it has opened to the garbage collector."""
+
+    async def main() -> None:
+        with contextlib.ExitStack() as stack:
+            with pytest.raises(AttributeError, match="connection_made"):
+                await opening(loop, lambda: None, stack)
+        await turns()
+
+    run(loop, main())
+
+
+@pytest.mark.parametrize(
+    "opening", ["create_connection", "create_unix_connection", "connect_accepted_socket"]
+)
+@pytest.mark.parametrize("options", [{}, {"ssl": None}], ids=["plain", "tls"])
+def test_a_protocol_factory_for_a_given_socket(
+    loop: Loop, opening: str, options: dict[str, Any]
+) -> None:
+    """The socket stays the caller's, also if TLS is what refuses; its peer sees no end."""
+    if options:
+        options = {"ssl": certs.server_context(), "ssl_handshake_timeout": -1.0}
+        if opening != "connect_accepted_socket":
+            options |= {"ssl": certs.client_context(), "server_hostname": certs.HOSTNAME}
+
+    def fail() -> Recorder:
+        if options:
+            return Recorder()
+        raise Misdeed
+
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            arguments = {"sock": ours} | options
+            with pytest.raises(ValueError if options else Misdeed):
+                await getattr(loop, opening)(fail, **arguments)
+            _, protocol = await loop.create_connection(Recorder, sock=ours)
+            theirs.sendall(b"hello")
+            assert await protocol.read(5) == b"hello"
+            await finish(protocol)
 
     run(loop, main())
 

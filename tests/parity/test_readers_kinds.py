@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.support.descriptors import descriptors_left
 from tests.support.net import only_on, run, turns
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -220,11 +221,49 @@ def test_writable(
 
 def test_what_epoll_refuses(loop: asyncio.AbstractEventLoop, tmp_path: pathlib.Path) -> None:
     (tmp_path / "file").touch()
-    for path in (tmp_path / "file", tmp_path):
+    for path in (tmp_path / "file", tmp_path, "/dev/null", "/proc/self/stat"):
         with owned(os.open(path, os.O_RDONLY)) as fd:
             with pytest.raises(PermissionError):
                 loop.add_reader(fd, print)
+            with pytest.raises(PermissionError):
+                loop.add_writer(fd, print)
             assert not loop.remove_reader(fd)
+    with owned(os.open(tmp_path, os.O_PATH)) as fd:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            loop.add_reader(fd, print)
+
+
+@pytest.mark.parametrize("path", ["/proc/self/mounts", "/proc/sys/kernel/hostname"])
+def test_a_file_that_is_watched_for_changes(
+    loop: asyncio.AbstractEventLoop, path: str
+) -> None:
+    """Regular by its mode, but the kernel tells when what it shows has changed."""
+
+    async def main() -> None:
+        with owned(os.open(path, os.O_RDONLY)) as fd:
+            told = asyncio.Event()
+            loop.add_reader(fd, told.set)
+            await told.wait()
+            assert loop.remove_reader(fd)
+
+    run(loop, main())
+
+
+@only_on("loopx")
+def test_without_a_descriptor_to_ask_with(loop: asyncio.AbstractEventLoop) -> None:
+    """What a loop watches may be its last descriptor."""
+
+    async def main() -> None:
+        with owned(os.eventfd(1)) as event:
+            told = asyncio.Event()
+            for left in (10, 0):  # the first time the loop takes its own
+                with descriptors_left(left):
+                    told.clear()
+                    loop.add_reader(event, told.set)
+                    await told.wait()
+                    assert loop.remove_reader(event)
+
+    run(loop, main())
 
 
 def test_one_file_under_two_numbers(loop: asyncio.AbstractEventLoop) -> None:

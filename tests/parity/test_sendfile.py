@@ -108,6 +108,33 @@ def test_reading_goes_on_afterwards(
     run(loop, main())
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_two_at_once(loop: asyncio.AbstractEventLoop, path: pathlib.Path, native: bool) -> None:
+    """The second is refused: their bytes would mix. The first arrives whole."""
+    if not native and not hasattr(loop, "stats"):
+        pytest.skip("asyncio mixes them where it falls back")
+
+    async def main() -> None:
+        async with connected(Recorder, Recorder) as (client, server):
+            server.transport.pause_reading()
+            with path.open("rb") as file:
+                first: Any = file if native else io.BytesIO(pattern(SIZE_BYTES))
+                sending = asyncio.ensure_future(loop.sendfile(client.transport, first))
+                await turns()
+                assert not sending.done()
+                with pytest.raises((RuntimeError, KeyError)):  # asyncio's has no message
+                    await loop.sendfile(client.transport, io.BytesIO(b"second"))
+                with path.open("rb") as other, pytest.raises((RuntimeError, KeyError)):
+                    await loop.sendfile(client.transport, other)
+                server.transport.resume_reading()
+                assert await sending == SIZE_BYTES
+            assert digest(await server.read(SIZE_BYTES)) == digest(pattern(SIZE_BYTES))
+            server.transport.write(b"answer")
+            assert await client.read(6) == b"answer"
+
+    run(loop, main())
+
+
 def test_what_is_not_a_file_falls_back(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
         data = pattern(2 * MIB)

@@ -18,7 +18,7 @@ from typing import Any, cast
 import pytest
 
 from tests.support import certs
-from tests.support.interruptions import Misdeed
+from tests.support.interruptions import INTERRUPTIONS, Misdeed
 from tests.support.net import connected, run, with_peer
 from tests.support.payload import MIB, digest, pattern
 from tests.support.recorders import Recorder
@@ -156,12 +156,14 @@ def test_offsets_and_counts(
 class Failing(io.BytesIO):
     """Fails at its second read."""
 
-    reads = 0
+    def __init__(self, content: bytes, error: type[BaseException]) -> None:
+        super().__init__(content)
+        self.reads, self.error = 0, error
 
     def count(self) -> None:
         self.reads += 1
         if self.reads == 2:
-            raise Misdeed
+            raise self.error
 
     def read(self, size: int | None = -1, /) -> bytes:
         self.count()
@@ -172,12 +174,15 @@ class Failing(io.BytesIO):
         return super().readinto(buffer)
 
 
-def test_a_file_that_cannot_be_read_to_the_end(loop: asyncio.AbstractEventLoop) -> None:
+@pytest.mark.parametrize("error", [Misdeed, *INTERRUPTIONS])
+def test_a_file_that_cannot_be_read_to_the_end(
+    loop: asyncio.AbstractEventLoop, error: type[BaseException]
+) -> None:
     async def main() -> None:
         async with with_peer(Recorder) as (protocol, peer):
             reading = asyncio.ensure_future(peer.recv_to_eof())
-            with pytest.raises(Misdeed):
-                await loop.sendfile(protocol.transport, Failing(pattern(SIZE_BYTES)))
+            with pytest.raises(error):
+                await loop.sendfile(protocol.transport, Failing(pattern(SIZE_BYTES), error))
             assert protocol.transport.get_protocol() is protocol
             protocol.transport.write(b"after")
             protocol.transport.close()

@@ -237,11 +237,12 @@ def test_host_that_does_not_resolve(
         ({}, ValueError),
         ({"host": "127.0.0.1", "port": 0, "sock": "stream"}, ValueError),
         ({"sock": "datagram"}, ValueError),
+        ({"host": "127.0.0.1\0.test", "port": 0}, ValueError),
         ({"host": "127.0.0.1", "port": 0, "ssl": True}, TypeError),
         ({"host": "127.0.0.1", "port": 0, "ssl_handshake_timeout": 1.0}, ValueError),
         ({"host": "127.0.0.1", "port": 0, "ssl_shutdown_timeout": 1.0}, ValueError),
     ],
-    ids=["nothing", "host and sock", "datagram", "ssl=True", "handshake", "shutdown"],
+    ids=["nothing", "host and sock", "datagram", "null byte", "ssl=True", "handshake", "shutdown"],
 )
 def test_options_that_make_no_sense(
     loop: asyncio.AbstractEventLoop, options: dict[str, Any], kind: type[Exception]

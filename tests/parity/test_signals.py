@@ -14,7 +14,7 @@ import weakref
 
 import pytest
 
-from tests.support.loops import ExceptionRecorder, run_once, run_turns
+from tests.support.loops import ExceptionRecorder, run_once, run_until
 from tests.support.net import Peer, run, tcp_pair
 from tests.support.recorders import Echo
 from tests.support.threads import Elsewhere, in_thread, wait_until_blocked
@@ -93,8 +93,7 @@ def test_a_signal_between_runs_is_served_in_the_next(loop):
     run_once(loop)
     kill_self()
     assert seen == []
-    loop.call_later(0.01, loop.stop)
-    loop.run_forever()
+    run_until(loop, lambda: seen)
     assert seen == ["signal"]
     loop.remove_signal_handler(USR1)
 
@@ -105,8 +104,7 @@ def test_several_signals_each_to_its_handler(loop):
     loop.add_signal_handler(USR2, seen.append, "two")
     for number in (USR1, USR2, USR1):
         loop.call_soon(kill_self, number)
-    loop.call_later(0.02, loop.stop)
-    loop.run_forever()
+    run_until(loop, lambda: len(seen) == 3)
     assert sorted(seen) == ["one", "one", "two"]
     assert loop.remove_signal_handler(USR1) and loop.remove_signal_handler(USR2)
 
@@ -116,8 +114,7 @@ def test_a_second_handler_replaces_the_first(loop):
     loop.add_signal_handler(USR1, seen.append, "first")
     loop.add_signal_handler(USR1, seen.append, "second")
     loop.call_soon(kill_self)
-    loop.call_later(0.02, loop.stop)
-    loop.run_forever()
+    run_until(loop, lambda: seen)
     assert seen == ["second"]
     assert loop.remove_signal_handler(USR1)
     assert not loop.remove_signal_handler(USR1)
@@ -363,8 +360,7 @@ def test_signals_do_not_disturb_callbacks_in_order(loop):
         loop.call_soon(order.append, number)
         if number == 50:
             loop.call_soon(kill_self)
-    loop.call_later(0.01, loop.stop)
-    loop.run_forever()
+    run_until(loop, lambda: "signal" in order)
     loop.remove_signal_handler(USR1)
     order.remove("signal")
     assert order == list(range(100))
@@ -376,8 +372,6 @@ def test_a_burst_of_one_signal_is_heard(loop):
     loop.add_signal_handler(USR1, seen.append, 1)
     for _ in range(100):
         kill_self()
-    run_turns(loop, 2)
-    loop.call_later(0.01, loop.stop)
-    loop.run_forever()
+    run_until(loop, lambda: seen)
     assert 1 <= len(seen) <= 100
     loop.remove_signal_handler(USR1)

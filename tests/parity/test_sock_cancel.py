@@ -272,3 +272,65 @@ def test_timeouts_one_after_the_other(loop: asyncio.AbstractEventLoop) -> None:
                 assert await asyncio.wait_for(loop.sock_recv(ours, 100), 10) == b"%04d" % number
 
     run(loop, main())
+
+
+def test_a_cancelled_sendall_lets_go_of_its_data(loop: asyncio.AbstractEventLoop) -> None:
+    data = bytearray(16 * MIB)
+
+    async def send(sock: socket.socket) -> None:
+        try:
+            await loop.sock_sendall(sock, data)
+        finally:
+            data.clear()  # BufferError while anybody looks into it
+
+    async def main() -> None:
+        ours, theirs = tcp_pair()
+        ours.setblocking(False)
+        with ours, theirs:
+            task = asyncio.ensure_future(send(ours))
+            await turns(2)
+            assert await cancel(task) is None
+            assert not data
+
+    run(loop, main())
+
+
+def test_a_closed_call_takes_nothing(loop: asyncio.AbstractEventLoop, loop_kind: str) -> None:
+    if loop_kind == "asyncio":
+        pytest.skip("asyncio goes on receiving for whoever is gone")
+
+    async def main() -> None:
+        ours, theirs = tcp_pair()
+        ours.setblocking(False)
+        with ours, theirs:
+            for number in range(ROUNDS):
+                call: Any = loop.sock_recv(ours, 100)
+                call.send(None)
+                await turns(number % 3)
+                call.close()
+                await turns(number % 2)
+                theirs.sendall(b"%04d" % number)
+                assert await asyncio.wait_for(loop.sock_recv(ours, 100), 10) == b"%04d" % number
+
+    run(loop, main())
+
+
+def test_an_interrupted_call_is_made_again(loop: asyncio.AbstractEventLoop) -> None:
+    class Interrupted(socket.socket):
+        calls = 0
+
+        def recv(self, *args: Any) -> bytes:
+            self.calls += 1
+            if self.calls == 2:
+                raise KeyboardInterrupt
+            return super().recv(*args)
+
+    ours, theirs = tcp_pair()
+    with Interrupted(fileno=ours.detach()) as sock, theirs:
+        sock.setblocking(False)
+        task = loop.create_task(loop.sock_recv(sock, 100))
+        run(loop, turns(2))
+        theirs.sendall(b"data")
+        with pytest.raises(KeyboardInterrupt):
+            run(loop, asyncio.wait([task]))
+        assert run(loop, asyncio.wait_for(task, 10)) == b"data"

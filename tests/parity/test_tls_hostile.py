@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.support import certs
-from tests.support.net import Peer, capture_errors, run, serving, tcp_pair
+from tests.support.net import Peer, capture_errors, only_on, run, serving, tcp_pair
 from tests.support.payload import pattern
 from tests.support.recorders import BufferedRecorder, Recorder, RecordingProtocol, Registry
 
@@ -190,6 +190,44 @@ def test_a_stream_without_its_last_word(
             await protocol.lost
         whole_bytes = len(DATA) if not cut_bytes else len(DATA) // 16384 * 16384
         assert protocol.buffer == DATA[:whole_bytes]
+        assert protocol.calls.count("connection_lost") == 1
+        assert protocol.calls[-1] == "connection_lost"
+
+    run(loop, main())
+
+
+@only_on("loopx")
+@SERVER_SIDE
+@pytest.mark.parametrize("reaction", ["takes all", "pauses", "closes", "pauses, then closes"])
+def test_the_end_at_once_with_more_than_a_buffer_holds(
+    loop: asyncio.AbstractEventLoop, server_side: bool, reaction: str
+) -> None:
+    """asyncio drops what does not fit; paused and then closed, it never ends."""
+
+    class Small(BufferedRecorder):
+        space_bytes = 1_000
+
+        def buffer_updated(self, nbytes: int) -> None:
+            super().buffer_updated(nbytes)
+            if reaction == "closes":
+                self.transport.close()
+            elif reaction != "takes all":
+                self.transport.pause_reading()
+                after = "close" if "closes" in reaction else "resume_reading"
+                loop.call_soon(loop.call_soon, getattr(self.transport, after))
+
+    async def main() -> None:
+        protocol = Small()
+        async with against_wire(protocol, server_side=server_side) as (connecting, wire):
+            await wire.shake_hands()
+            await connecting
+            wire.peer.sock.sendall(wire.encrypted(DATA))
+            wire.peer.half_close()
+            await protocol.lost
+        if "closes" in reaction:
+            assert protocol.buffer == DATA[: len(protocol.buffer)]
+        else:
+            assert protocol.buffer == DATA
         assert protocol.calls.count("connection_lost") == 1
         assert protocol.calls[-1] == "connection_lost"
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.support import certs
-from tests.support.interruptions import INTERRUPTIONS, Misdeed, run_through
-from tests.support.net import capture_errors, connected, dial, echo_once, serving
+from tests.support.interruptions import INTERRUPTIONS, Misdeed, both_errors, run_through
+from tests.support.net import capture_errors, connected, dial, echo_once, only_on, serving
 from tests.support.payload import MIB
 from tests.support.recorders import BufferedRecorder, Echo, Recorder
 
@@ -99,6 +99,54 @@ def test_misdeed(
         assert [type(context["exception"]) for context in errors] == [Misdeed]
     else:
         assert errors == []
+
+
+class Greeting(Recorder):
+    """Speaks first: a client's greeting arrives with the end of its handshake."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.write(b"hello")
+
+
+def interrupting(base: type[Any], error: type[BaseException]) -> type[Any]:
+    """A protocol whose connection_made does its work, then is interrupted."""
+
+    def connection_made(self: Any, transport: asyncio.BaseTransport) -> None:
+        base.connection_made(self, transport)
+        raise error
+
+    return type("Interrupted", (base,), {"connection_made": connection_made})
+
+
+@only_on("loopx")
+@both_errors
+@pytest.mark.parametrize("interrupted", ["client", "server", "both"])
+def test_an_interrupted_connection_made(
+    loop: asyncio.AbstractEventLoop, error: type[BaseException], interrupted: str
+) -> None:
+    """The connection stands, as one without TLS does; asyncio leaves both ends waiting."""
+    client: type[Any] = Greeting if interrupted == "server" else Recorder
+    server: type[Any] = Echo if interrupted == "server" else Greeting
+    if interrupted != "server":
+        client = interrupting(client, error)
+    if interrupted != "client":
+        server = interrupting(server, error)
+
+    async def main() -> None:
+        async with connected(
+            client,
+            server,
+            server_options={"ssl": certs.server_context()},
+            ssl=certs.client_context(),
+            server_hostname=certs.HOSTNAME,
+        ) as (dialled, accepted):
+            assert await dialled.read(5) == b"hello"
+            for protocol in (dialled, accepted):
+                assert protocol.calls.count("connection_made") == 1
+
+    _, interruptions = run_through(loop, main())
+    assert interruptions == (2 if interrupted == "both" else 1)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

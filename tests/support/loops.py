@@ -137,6 +137,12 @@ def run_turns(loop: asyncio.AbstractEventLoop, turns: int) -> None:
         run_once(loop)
 
 
+def run_until(loop: asyncio.AbstractEventLoop, condition: Callable[[], object]) -> None:
+    """Run turn after turn until the condition holds; the test's time limit ends it else."""
+    while not condition():
+        run_once(loop)
+
+
 class ExceptionRecorder:
     """An exception handler that keeps what it is given."""
 

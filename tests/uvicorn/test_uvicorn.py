@@ -102,6 +102,7 @@ def client_of(port: int) -> Iterator[Client]:
 
 @pytest.mark.parametrize("parser", ["httptools", "h11"])
 def test_requests(loop_kind: str, parser: str) -> None:
+    pytest.importorskip(parser)
     with running(loop_kind, *uvicorn(loop_kind, "--http", parser)) as (_server, port):
         with client_of(port) as client:
             assert json.loads(client.ask("/about"))["loop"] == loop_kind
