@@ -108,7 +108,8 @@ test: $(VENV)/.installed-test build ## build and run the tests (PYTEST_ARGS=...)
 	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
 
 # Every interpreter on PATH or of pyenv, and those named in PYTHONS, each in an environment of its
-# own. One that can do without the GIL is run without it.
+# own. One of PYTHONS that can do without the GIL is run without it; such a one of pyenv ("3.13.2t")
+# is not looked for, as it would stand in for an older one that cannot.
 test-all: system ## run the tests on every Python from 3.11 to 3.15 found, and on $(PYTHONS)
 	@found=; failed=; \
 	for python in $(PYTHONS); do \
@@ -120,7 +121,7 @@ print("PYTHON_GIL=0" if sysconfig.get_config_var("Py_GIL_DISABLED") else "")'); 
 	    || failed="$$failed $$python"; \
 	done; \
 	for version in $(VERSIONS); do \
-	  python=$$(ls -d "$$HOME"/.pyenv/versions/$$version.*/bin/python$$version 2>/dev/null \
+	  python=$$(ls -d "$$HOME"/.pyenv/versions/$$version.*[0-9]/bin/python$$version 2>/dev/null \
 	    | sort -V | tail -n 1); \
 	  [ -n "$$python" ] || python=$$(command -v python$$version) || continue; \
 	  "$$python" -c 'import ssl, venv' 2>/dev/null || continue; \

@@ -15,9 +15,10 @@ import sys
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bench import charts, report
+from bench import report
 from bench.clients import WRK_WARMUP_SECONDS, Metrics, run_wrk
 from bench.loops import probe
+from bench.options import at_least
 from bench.paths import EXAMPLES, ROOT, SERVER_CORE
 from bench.processes import RunError, Server, python_command
 from bench.results import Report, RowResult, Run
@@ -128,9 +129,11 @@ def parse_arguments() -> argparse.Namespace:
         description="Drive one aiohttp script on several loops and compare them.",
     )
     parser.add_argument("--loops", default=",".join(LOOPS), metavar="A,B")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=3, help="of each wrk run (default 3)")
-    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--rounds", type=at_least(1), default=5)
+    parser.add_argument(
+        "--seconds", type=at_least(1), default=3, help="of each wrk run (default 3)"
+    )
+    parser.add_argument("--connections", type=at_least(1), default=64)
     parser.add_argument("--output", default="demo", metavar="NAME", help="bench/results/NAME.json")
     return parser.parse_args()
 
@@ -139,6 +142,8 @@ def main() -> int:
     """Check, measure, print, and write; return 0 only if everything was clean."""
     console = report.make_console()
     arguments = parse_arguments()
+    from bench import charts  # needs matplotlib, which refusing bad options does not
+
     loops = arguments.loops.split(",")
     runs = arguments.rounds * len(loops)
     about_seconds = runs * (len(ROUTES) * arguments.seconds + WRK_WARMUP_SECONDS + 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import ssl
 import tempfile
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,6 +121,9 @@ def check_hello(url: str, ca_file: Path | None) -> None:
     try:
         with opener.open(url, timeout=ANSWER_TIMEOUT_SECONDS) as answer:
             status, body = answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:  # It holds the connection.
+            raise RunError(f"{url} answers {error.code} {error.reason}") from error
     except OSError as error:
         raise RunError(f"{url} does not answer: {error}") from error
     if status != 200 or body != HELLO:

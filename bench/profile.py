@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from bench import report
 from bench.clients import Metrics, run_wrk
 from bench.loops import probe
 from bench.measure import serving
+from bench.options import at_least
 from bench.paths import LOAD_CORE
 from bench.processes import RunError, run_pinned
 from bench.results import Report
@@ -98,10 +100,18 @@ def main() -> int:
     """Profile, print and write; return 0 only if every run was clean."""
     parser = argparse.ArgumentParser(prog="python -m bench.profile", description=main.__doc__)
     parser.add_argument("--rows", default="aiohttp-hello-64,uvicorn-hello-64", metavar="A,B")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=3, help="of each run (default 3)")
+    parser.add_argument("--rounds", type=at_least(1), default=3)
+    parser.add_argument(
+        "--seconds", type=at_least(1), default=3, help="of each run (default 3)"
+    )
     parser.add_argument("--output", default="profile", metavar="NAME")
     arguments = parser.parse_args()
+    try:
+        rows = [profile_row(name) for name in arguments.rows.split(",")]
+    except ValueError as error:
+        parser.error(str(error))
+    if shutil.which("perf") is None:
+        parser.error("perf is missing (linux-perf)")
     console = report.make_console()
     loops = {name: probe(name).version for name in PARTS["loop"]}
     result = Report(
@@ -111,9 +121,9 @@ def main() -> int:
         loops={name: version for name, version in loops.items() if version},
         absent={},
     )
-    for name in arguments.rows.split(","):
+    for each in rows:
         row, failures = run_rounds(
-            Plan(profile_row(name), tuple(result.loops), {}), arguments.rounds,
+            Plan(each, tuple(result.loops), {}), arguments.rounds,
             lambda row, loop: measure_profile(row, loop, arguments.seconds),
             lambda *_: None,
         )

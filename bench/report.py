@@ -104,7 +104,10 @@ def main() -> int:
     parser.add_argument("--charts", action="store_true", help="draw the charts beside the JSON")
     arguments = parser.parse_args()
     path = find_results(arguments.results)
-    report = load(path)
+    try:
+        report = load(path)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     tables = make_tables(report)
     if arguments.markdown:
         for table in tables:

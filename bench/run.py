@@ -14,11 +14,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn
 
-from bench import charts, report
+from bench import report
 from bench.build import BuildError, executable
 from bench.clients import Metrics
 from bench.loops import LOOPS, REFERENCE, probe
 from bench.measure import LIMIT_COMMANDS, measure_undisturbed
+from bench.options import at_least, time_s
 from bench.results import Report
 from bench.rows import LIMITS, Row, all_rows, choose_rows
 from bench.schedule import Plan, plan_row, run_rounds
@@ -36,13 +37,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--loops", metavar="A,B", help="loops and C limits; default: every one that is installed"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default 5)")
     parser.add_argument(
-        "--seconds", type=float, default=2.0,
+        "--rounds", type=at_least(1), default=5, help="interleaved rounds (default 5)"
+    )
+    parser.add_argument(
+        "--seconds", type=time_s, default=2.0,
         help="length of the measured window (default 2; wrk rounds it to whole seconds)",
     )
     parser.add_argument(
-        "--retries", type=int, default=2,
+        "--retries", type=at_least(0), default=2,
         help="how often a run is repeated while other processes use the machine (default 2)",
     )
     parser.add_argument("--output", default="bench", metavar="NAME", help="bench/results/NAME.json")
@@ -157,6 +160,8 @@ def main() -> int:
         absent=absent,
     )
     plans = [plan_row(row, [*present, *limits]) for row in rows]
+    from bench import charts  # needs matplotlib, which refusing bad options does not
+
     try:
         run_suite(console, plans, result)
     except KeyboardInterrupt:
