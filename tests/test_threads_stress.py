@@ -5,6 +5,7 @@ crosses threads goes through `call_soon_threadsafe` and `run_coroutine_threadsaf
 """
 
 import asyncio
+import contextlib
 import functools
 import os
 import socket
@@ -209,6 +210,42 @@ def test_one_transport_used_by_four_threads_at_once():
         for number in range(THREADS):
             mine = [line for line in lines if line.startswith(b"%d:" % number)]
             assert mine == [b"%d:%06d\n" % (number, piece) for piece in range(pieces)]
+        await loop.shutdown_default_executor()
+
+    loop.run_until_complete(main())
+    loop.close()
+
+
+@pytest.mark.parametrize("end", [None, "close", "write_eof", "abort"])
+def test_large_writes_to_one_transport_by_four_threads_at_once(end):
+    """Each is sent by its thread itself, without the GIL: none leaves twice, the end arrives."""
+    loop = make_loop("loopx")
+    pieces, filling = 100, bytes(40_000)
+
+    async def main():
+        ours, theirs = socket.socketpair()
+        reader, writer = await asyncio.open_connection(sock=theirs)
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+        transport.set_write_buffer_limits(0)
+
+        def misuse(number):
+            for piece in range(pieces):
+                if end and number == 0 and piece == pieces // 2:
+                    getattr(transport, end)()
+                with contextlib.suppress(RuntimeError):       # after write_eof
+                    transport.write(b"%d:%06d" % (number, piece) + filling)
+
+        received = asyncio.ensure_future(reader.read(-1))
+        await loop.run_in_executor(None, in_threads, THREADS, misuse)
+        if end is None:
+            transport.close()
+        *arrived, _rest = (await received).split(filling)
+        for number in range(THREADS):
+            mine = [piece for piece in arrived if piece.startswith(b"%d:" % number)]
+            count = len(mine) if end else pieces
+            assert mine == [b"%d:%06d" % (number, piece) for piece in range(count)]
+        writer.close()
+        transport.close()
         await loop.shutdown_default_executor()
 
     loop.run_until_complete(main())

@@ -93,6 +93,8 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
         elif self.protocol_paused and not self.drain_scheduled:
             self.drain_scheduled = True        # no completion will tell it
             self.loop.schedule(self._drained, (), self.context)
+        if self.sending is None and not self.lost and (self.closing or self.eof_written):
+            self.send_on()                     # another thread's close() met an inline send
         return 0
 
     cdef bint may_send_now(self) noexcept:
@@ -154,8 +156,10 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
                 and self.send_operation.state == OPERATION_IDLE):
             self.in_unsent = False
             self.send_inline()
-            if self.sending is None or self.lost:
+            if self.lost:
                 return 0
+            if self.sending is None:
+                return self.send_on()
         return self.submit_unsent()
 
     cdef inline bint state_matters(self) noexcept:

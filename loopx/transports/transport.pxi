@@ -231,12 +231,15 @@ cdef class DescriptorTransport(SendingTransport):
                 sent = self.write_some(start, length)
                 error = errno
             else:
+                self.send_operation.state = OPERATION_BY_OWNER
                 with nogil:
                     sent = self.write_some(start, length)
                     error = errno
+                self.send_operation.state = OPERATION_IDLE
             self.loop.engine.system_calls += 1
-            if self.sending is not data:
-                return 0                      # another thread aborted meanwhile
+            if self.lost:                     # another thread aborted meanwhile
+                self.sending = self.pieces = None
+                return self.close_descriptor_when_idle()
             if sent < 0:
                 self.full = error == EAGAIN
                 if error == EAGAIN or error == EINTR or error == ENOBUFS:
