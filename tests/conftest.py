@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import faulthandler
 import gc
+import itertools
 import logging
 import os
 import re
@@ -38,6 +39,8 @@ FATAL_WARNINGS = (
     "error::pytest.PytestUnhandledThreadExceptionWarning",
 )
 FAILED = pytest.StashKey[bool]()
+FREEZE_EVERY = 200  # tests
+TESTS_DONE = itertools.count(1)
 
 
 class TimeLimitExceeded(SystemExit):
@@ -62,6 +65,13 @@ def pytest_collection_finish() -> None:
     # test then costs little.
     gc.collect()
     gc.freeze()
+
+
+def pytest_runtest_logfinish() -> None:
+    # So is what the run keeps of the tests so far, their reports for the most part.
+    if next(TESTS_DONE) % FREEZE_EVERY == 0:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
