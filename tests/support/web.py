@@ -142,3 +142,7 @@ async def serving_app(
             yield f"{scheme}://localhost:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+        if static is not None:
+            # aiohttp closes files in the executor, and keeps what is not told of it by then alive.
+            await asyncio.get_running_loop().shutdown_default_executor()
+            await asyncio.sleep(0)
