@@ -146,11 +146,10 @@ class ConnectMixin(TLSMixin, SocketsMixin):
         Raises ValueError or TypeError for arguments that contradict each other, RuntimeError if a
         transport uses `sock`; OSError when no address can be reached: the failures in one message,
         or an ExceptionGroup of them with `all_errors`; ssl.SSLError and ConnectionError when the
-        handshake fails. The socket is closed then; one that was passed in stays open unless its
-        transport had been made.
+        handshake fails. Once its arguments are accepted the socket is closed on failure, also if
+        it was passed in.
         """
         self._check_closed()
-        given = sock
         server_hostname = _checked_hostname(ssl, server_hostname, host)
         refuse_timeouts_without_tls(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         if happy_eyeballs_delay is not None and interleave is None:
@@ -172,7 +171,7 @@ class ConnectMixin(TLSMixin, SocketsMixin):
             self._check_stream(sock)
         timeouts_s = ssl_handshake_timeout, ssl_shutdown_timeout
         opened = await self._open_transport(
-            sock, given, protocol_factory, ssl, server_hostname, False, timeouts_s
+            sock, protocol_factory, ssl, server_hostname, False, timeouts_s
         )
         if self.get_debug():
             name = opened[0].get_extra_info("socket")
@@ -194,11 +193,10 @@ class ConnectMixin(TLSMixin, SocketsMixin):
 
         A path that begins with a null byte is an abstract address (unix(7)). Timeouts are in
         seconds. Raises ValueError for arguments that contradict each other, OSError when the
-        connection cannot be made. The socket is closed then; one that was passed in stays open
-        unless its transport had been made.
+        connection cannot be made. Once its arguments are accepted the socket is closed on
+        failure, also if it was passed in.
         """
         self._check_closed()
-        given = sock
         assert server_hostname is None or isinstance(server_hostname, str)
         if ssl:
             if server_hostname is None:
@@ -225,7 +223,7 @@ class ConnectMixin(TLSMixin, SocketsMixin):
             self._unowned(sock)
         timeouts_s = ssl_handshake_timeout, ssl_shutdown_timeout
         return await self._open_transport(
-            sock, given, protocol_factory, ssl, server_hostname, False, timeouts_s
+            sock, protocol_factory, ssl, server_hostname, False, timeouts_s
         )
 
     async def connect_accepted_socket(
@@ -246,9 +244,7 @@ class ConnectMixin(TLSMixin, SocketsMixin):
         self._check_stream(sock)
         refuse_timeouts_without_tls(ssl, ssl_handshake_timeout, ssl_shutdown_timeout)
         timeouts_s = ssl_handshake_timeout, ssl_shutdown_timeout
-        opened = await self._open_transport(
-            sock, sock, protocol_factory, ssl, "", True, timeouts_s
-        )
+        opened = await self._open_transport(sock, protocol_factory, ssl, "", True, timeouts_s)
         if self.get_debug():
             logger.debug("%r handled: (%r, %r)", opened[0].get_extra_info("socket"), *opened)
         return opened
@@ -256,7 +252,6 @@ class ConnectMixin(TLSMixin, SocketsMixin):
     async def _open_transport(
         self,
         sock: socket.socket,
-        given: socket.socket | None,
         protocol_factory: Callable[[], _P],
         ssl: TLSArgument,
         server_hostname: str | None,
@@ -266,7 +261,7 @@ class ConnectMixin(TLSMixin, SocketsMixin):
         """Make protocol and transport for a connected socket, and wait until they are ready.
 
         `timeouts_s` are those of the TLS handshake and of its shutdown. The socket is closed
-        when that fails, unless it is `given`, the caller's, and has no transport yet.
+        when that fails.
         """
         transport: asyncio.Transport
         try:
@@ -287,8 +282,7 @@ class ConnectMixin(TLSMixin, SocketsMixin):
             else:
                 transport = self._make_stream_transport(sock, protocol, waiter)
         except BaseException:
-            if given is None:
-                sock.close()
+            sock.close()
             raise
         try:
             await waiter
