@@ -30,6 +30,7 @@ include "io/reading.pxi"                  # recv and read into new bytes
 include "io/sockets.pxi"                  # sock_recv and sock_sendall
 include "io/wakeup.pxi"                   # the self-pipe that signals write to
 
+include "transports/stream_reader.pxi"    # feeding asyncio.StreamReader
 include "transports/transport.pxi"        # what all transports share: protocol, state, closing
 include "transports/socket.pxi"           # what those on sockets add: addresses
 include "transports/receiving.pxi"        # the receiving half of a stream

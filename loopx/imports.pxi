@@ -1,6 +1,7 @@
 # What the native files take from C, CPython, asyncio and the Python part of loopx.
 # Nothing is defined here but one-line wrappers of C calls that Cython has no word for.
 
+from cpython.bytearray cimport PyByteArray_CheckExact, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize
 from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -8,6 +9,7 @@ from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyConte
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.object cimport PyObject, PyTypeObject, inquiry, traverseproc, visitproc
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from cpython.sequence cimport PySequence_InPlaceConcat
 from cpython.unicode cimport PyUnicode_AsUTF8
 from libc.errno cimport (EAGAIN, EBADF, EBUSY, ECONNABORTED, EINTR, EINVAL, EIO, EMFILE,
                          ENFILE, ENOBUFS, ENOMEM, ENOTSOCK, ETIME, errno)
@@ -196,7 +198,7 @@ import sys
 import threading
 import warnings
 import weakref
-from asyncio import BufferedProtocol, InvalidStateError
+from asyncio import BufferedProtocol, InvalidStateError, StreamReader, StreamReaderProtocol
 from asyncio import ReadTransport as AsyncioReadTransport
 from asyncio import Transport as AsyncioTransport
 from asyncio.constants import _SendfileMode as SendfileMode

@@ -141,11 +141,23 @@ cdef class ReceivingTransport(SocketTransport):
             return self.fatal_error(item, "Fatal read error on socket transport")
         if self.buffered_protocol:
             return self.feed_buffered(item)
+        if self.feeds_reader:
+            return self.feed_reader(item)
         result = call_method_1(protocol, BYTES_RECEIVED if self.takes_bytes else DATA_RECEIVED,
                                item)
         if result == NULL:
             return self.data_received_failed()
         Py_DECREF(<object>result)
+        return 0
+
+    cdef int feed_reader(self, bytes data) except -1:
+        try:
+            if not feed_stream_reader(self.protocol, data):
+                self.protocol.data_received(data)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self.fatal_error(error, "Fatal error: protocol.data_received() call failed.")
         return 0
 
     cdef int data_received_failed(self) except -1:

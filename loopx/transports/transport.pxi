@@ -48,6 +48,7 @@ cdef class DescriptorTransport(SendingTransport):
     cdef bint full                    # the last send found too little room: wait for more first
     cdef bint buffered_protocol
     cdef bint takes_bytes             # our own TLSProtocol: wants bytes_received(data)
+    cdef bint feeds_reader            # feed_stream_reader stands for its data_received
     cdef bint lost_called             # connection_lost has been called
 
     def __cinit__(self):
@@ -61,6 +62,7 @@ cdef class DescriptorTransport(SendingTransport):
         self.takes_bytes = getattr(protocol, "_takes_bytes", False) is True
         self.buffered_protocol = (not self.takes_bytes
                                   and isinstance(protocol, BufferedProtocol))
+        self.feeds_reader = feeds_stream_reader(protocol)
         return 0
 
     cdef inline bint check_caller(self) except -1:
