@@ -384,11 +384,12 @@ class DatagramTransport(SocketTransport, asyncio.Transport, asyncio.DatagramTran
     def abort(self) -> None:
         """Close at once, dropping what waits for room."""
 
-class TLSProtocol(SSLProtocol):
-    """asyncio.sslproto.SSLProtocol, faster once the handshake is done."""
+@disjoint_base
+class TLSState:
+    """What SSLProtocol asks for with each packet, in a struct instead of a dictionary."""
 
-    def bytes_received(self, data: bytes) -> None:
-        """What a StreamTransport calls instead of get_buffer() and buffer_updated()."""
+class TLSProtocol(TLSState, SSLProtocol):
+    """asyncio.sslproto.SSLProtocol, faster once the handshake is done."""
 
 class SSLTransport(_SSLProtocolTransport):
     """What TLSProtocol gives its protocol: asyncio's transport over TLS, with a faster write()."""

@@ -141,19 +141,22 @@ cdef class ReceivingTransport(SocketTransport):
             return self.fatal_error(item, "Fatal read error on socket transport")
         if self.buffered_protocol:
             return self.feed_buffered(item)
-        if self.feeds_reader:
-            return self.feed_reader(item)
-        result = call_method_1(protocol, BYTES_RECEIVED if self.takes_bytes else DATA_RECEIVED,
-                               item)
+        if self.takes_bytes or self.feeds_reader:
+            return self.deliver_natively(item)
+        result = call_method_1(protocol, DATA_RECEIVED, item)
         if result == NULL:
             return self.data_received_failed()
         Py_DECREF(<object>result)
         return 0
 
-    cdef int feed_reader(self, bytes data) except -1:
+    cdef int deliver_natively(self, bytes data) except -1:
+        """To a protocol whose data_received is known, and written in C."""
+        protocol = self.protocol
         try:
-            if not feed_stream_reader(self.protocol, data):
-                self.protocol.data_received(data)
+            if isinstance(protocol, TLSState):
+                receive_ciphertext(protocol, data)
+            elif not feed_stream_reader(protocol, data):
+                protocol.data_received(data)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:

@@ -14,18 +14,40 @@ cdef object FLUSHING = SSLProtocolState.FLUSHING
 cdef tuple SSL_AGAIN_ERRORS = () if ssl is None else (ssl.SSLWantReadError, ssl.SSLSyscallError)
 
 
-class TLSProtocol(SSLProtocol):
+cdef class TLSState:
+    """The attributes of SSLProtocol that each packet asks for, as fields of a struct.
+
+    SSLProtocol's own methods find them by name, as they would in the instance's dictionary, where
+    a look-up of each was an eighth of the time of an echo.
+    """
+
+    cdef public object _state
+    cdef public object _app_protocol
+    cdef public object _transport
+    cdef public object _incoming             # ssl.MemoryBIO
+    cdef public object _outgoing
+    cdef public object _write_backlog        # deque
+    cdef public Py_ssize_t _write_buffer_size
+    cdef public bint _app_protocol_is_buffer
+    cdef public bint _app_reading_paused
+    cdef public bint _app_writing_paused
+    cdef public bint _ssl_reading_paused
+    cdef public bint _ssl_writing_paused
+    cdef object wrapper
+    cdef object native                       # the same read, write and pending, called directly
+
+    @property
+    def _sslobj(self):
+        return self.wrapper
+
+    @_sslobj.setter
+    def _sslobj(self, wrapper):
+        self.wrapper = wrapper
+        self.native = getattr(wrapper, "_sslobj", wrapper)
+
+
+class TLSProtocol(TLSState, SSLProtocol):
     """asyncio.sslproto.SSLProtocol, faster once the handshake is done."""
-
-    _takes_bytes = True
-
-    def bytes_received(self, data):
-        """What StreamTransport calls instead of get_buffer() and buffer_updated()."""
-        self._incoming.write(data)
-        if self._state is WRAPPED:
-            self._do_read()
-        else:
-            SSLProtocol.buffer_updated(self, 0)       # acts on what came in, by state
 
     def _on_handshake_complete(self, handshake_exc):
         try:
@@ -38,20 +60,7 @@ class TLSProtocol(SSLProtocol):
             raise
 
     def _do_read(self):
-        if (self._state is not WRAPPED or self._app_reading_paused
-                or self._app_protocol_is_buffer):
-            SSLProtocol._do_read(self)
-            return
-        try:
-            hand_out_plaintext(self)
-            if self._write_backlog:
-                self._do_write()
-            else:
-                self._process_outgoing()
-            if self._ssl_reading_paused or self._incoming.pending:
-                self._control_ssl_reading()
-        except Exception as error:
-            self._fatal_error(error, "Fatal error on SSL protocol")
+        read_tls(self)
 
     def eof_received(self):
         keep_open = SSLProtocol.eof_received(self)
@@ -76,49 +85,84 @@ class TLSProtocol(SSLProtocol):
         return SSLProtocol._get_app_transport(self)
 
     def _process_outgoing(self):
-        outgoing = self._outgoing
-        if outgoing.pending and not self._ssl_writing_paused:
-            self._transport.write(outgoing.read())
-        if self._app_writing_paused or self._write_buffer_size or outgoing.pending:
-            self._control_app_writing()
+        send_ciphertext(self)
 
 
-cdef int hand_out_plaintext(protocol) except -1:
+cdef int receive_ciphertext(TLSState protocol, bytes data) except -1:
+    """What a transport calls instead of get_buffer() and buffer_updated()."""
+    protocol._incoming.write(data)
+    if protocol._state is WRAPPED:
+        read_tls(protocol)
+    else:
+        SSLProtocol.buffer_updated(protocol, 0)       # acts on what came in, by state
+    return 0
+
+
+cdef int read_tls(TLSState protocol) except -1:
+    if (protocol._state is not WRAPPED or protocol._app_reading_paused
+            or protocol._app_protocol_is_buffer):
+        SSLProtocol._do_read(protocol)
+        return 0
+    try:
+        hand_out_plaintext(protocol)
+        if protocol._write_backlog:
+            protocol._do_write()
+        else:
+            send_ciphertext(protocol)
+        if protocol._ssl_reading_paused or protocol._incoming.pending:
+            protocol._control_ssl_reading()
+    except Exception as error:
+        protocol._fatal_error(error, "Fatal error on SSL protocol")
+    return 0
+
+
+cdef int send_ciphertext(TLSState protocol) except -1:
+    outgoing = protocol._outgoing
+    if outgoing.pending and not protocol._ssl_writing_paused:
+        protocol._transport.write(outgoing.read())
+    if protocol._app_writing_paused or protocol._write_buffer_size or outgoing.pending:
+        protocol._control_app_writing()
+    return 0
+
+
+cdef int hand_out_plaintext(TLSState protocol) except -1:
     """Decrypt what has come in; one data_received for all of it, as SSLProtocol does."""
-    cdef list chunks = []
     cdef bint closed = False
-    incoming = protocol._incoming
-    tls = native_tls_object(protocol)
-    read = tls.read
-    pending = tls.pending
+    data, more = None, None
+    tls = protocol.native
     try:
         while True:
-            chunk = read(RECORD_BYTES_MAX)
+            chunk = tls.read(RECORD_BYTES_MAX)
             if not chunk:
                 closed = True                  # close_notify
                 break
-            chunks.append(chunk)
-            if not incoming.pending and not pending():
+            if data is None:
+                data = chunk
+            elif more is None:
+                more = [data, chunk]
+            else:
+                more.append(chunk)
+            if not protocol._incoming.pending and not tls.pending():
                 break
     except SSL_AGAIN_ERRORS:
         pass
-    if chunks:
-        protocol._app_protocol.data_received(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+    if data is not None:
+        protocol._app_protocol.data_received(data if more is None else b"".join(more))
     if closed:
         protocol._call_eof_received()
         protocol._start_shutdown()
     return 0
 
 
-cdef bint held_up(protocol) except -1:
+cdef bint held_up(TLSState protocol) except -1:
     """Whether the protocol wants the rest of the data later; one that closed wants none."""
     return protocol._app_reading_paused and not protocol._get_app_transport()._closed
 
 
-cdef int fill_buffers(protocol) except -1:
+cdef int fill_buffers(TLSState protocol) except -1:
     """Hand a BufferedProtocol all that has come in, until it pauses, closes or takes no more."""
     incoming = protocol._incoming
-    tls = native_tls_object(protocol)
+    tls = protocol.native
     transport = protocol._get_app_transport()
     before, left = None, (incoming.pending, tls.pending())
     while any(left) and left != before and protocol._state is FLUSHING:
@@ -143,20 +187,21 @@ class SSLTransport(SSLProtocolTransport):
             self._loop.call_soon(protocol._do_flush)
 
     def write(self, data):
-        if PyBytes_CheckExact(data):
+        protocol = self._ssl_protocol                 # None after a second close()
+        if PyBytes_CheckExact(data) and isinstance(protocol, TLSState):
             if PyBytes_GET_SIZE(data):
-                write_plaintext(self._ssl_protocol, data)
+                write_plaintext(protocol, data)
         else:
             SSLProtocolTransport.write(self, data)
 
 
-cdef int write_plaintext(protocol, bytes data) except -1:
+cdef int write_plaintext(TLSState protocol, bytes data) except -1:
     """Encrypt and send, unless something is ahead in the queue or the connection is ending."""
     cdef Py_ssize_t count = 0
     if protocol._state is WRAPPED and not protocol._write_backlog:
         try:
-            count = native_tls_object(protocol).write(data)
-            protocol._process_outgoing()
+            count = protocol.native.write(data)
+            send_ciphertext(protocol)
         except SSL_AGAIN_ERRORS:
             pass
         except Exception as error:
@@ -166,9 +211,3 @@ cdef int write_plaintext(protocol, bytes data) except -1:
             return 0
     protocol._write_appdata((data[count:],))
     return 0
-
-
-cdef object native_tls_object(protocol):
-    """What ssl.SSLObject wraps: the same read, write and pending without a call in between."""
-    wrapper = protocol._sslobj
-    return getattr(wrapper, "_sslobj", wrapper)

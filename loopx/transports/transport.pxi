@@ -17,7 +17,6 @@ cdef str CONNECTION_MADE = "connection_made"
 cdef str CONNECTION_LOST = "connection_lost"
 cdef str EOF_RECEIVED = "eof_received"
 cdef str DATA_RECEIVED = "data_received"
-cdef str BYTES_RECEIVED = "bytes_received"
 cdef str PAUSE_WRITING = "pause_writing"
 cdef str RESUME_WRITING = "resume_writing"
 cdef str GET_BUFFER = "get_buffer"
@@ -47,7 +46,7 @@ cdef class DescriptorTransport(SendingTransport):
     cdef bint protocol_paused
     cdef bint full                    # the last send found too little room: wait for more first
     cdef bint buffered_protocol
-    cdef bint takes_bytes             # our own TLSProtocol: wants bytes_received(data)
+    cdef bint takes_bytes             # our own TLSProtocol: for receive_ciphertext
     cdef bint feeds_reader            # feed_stream_reader stands for its data_received
     cdef bint lost_called             # connection_lost has been called
 
@@ -59,7 +58,7 @@ cdef class DescriptorTransport(SendingTransport):
     cdef int use_protocol(self, protocol) except -1:
         with cython.critical_section(self):
             self.protocol = protocol
-        self.takes_bytes = getattr(protocol, "_takes_bytes", False) is True
+        self.takes_bytes = isinstance(protocol, TLSState)
         self.buffered_protocol = (not self.takes_bytes
                                   and isinstance(protocol, BufferedProtocol))
         self.feeds_reader = feeds_stream_reader(protocol)

@@ -63,6 +63,9 @@ class Elsewhere:
         self._thread.start()
         return self
 
+    def has_ended(self) -> bool:
+        return not self._thread.is_alive()
+
     def join(self) -> Any:
         """The result of the callable; TimeoutError if it does not end."""
         self._thread.join(JOIN_S)
