@@ -43,6 +43,8 @@ def make_tables(report: Json) -> list[Table]:
             tables.append(absolute_table(report, group, rows))
     if rows := rows_of(report, ["profile"]):
         tables.append(profile_table(report, rows))
+    if rows := rows_of(report, ["instructions"]):
+        tables += counting_tables.make_tables(report, rows)
     for table in tables:
         table.notes.append(describe_run(report))
     return tables
@@ -207,8 +209,9 @@ def describe_run(report: Json) -> str:
         f"{name} {version}" for name, version in report["loops"].items() if name != "asyncio"
     )
     commit = report["git"]["commit"][:10] + (" with changes" if report["git"]["modified"] else "")
+    length = f" of {parameters['seconds']:g} s" if "seconds" in parameters else ""
     text = (
-        f"Medians of {parameters['rounds']} interleaved rounds of {parameters['seconds']:g} s; "
+        f"Medians of {parameters['rounds']} interleaved rounds{length}; "
         f"Python {versions['python']}, {loops}; Linux {machine['kernel']}, {machine['cpu']}, "
         f"{machine['cores']} cores; {report['date'][:10]}, commit {commit}."
     )
