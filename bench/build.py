@@ -25,13 +25,14 @@ class BuildError(RuntimeError):
 
 @dataclass(frozen=True)
 class Program:
-    """One executable: its C files, the headers it depends on, and what it links with."""
+    """One executable or library: its C files, the headers it depends on, and what it links with."""
 
     name: str
     sources: tuple[str, ...]
     headers: tuple[str, ...]
     libraries: tuple[str, ...] = ()
     remedy: str = ""
+    flags: tuple[str, ...] = ()
 
 
 PROGRAMS = (
@@ -42,6 +43,13 @@ PROGRAMS = (
         ("limits/limits.h",),
         ("-l:liburing.a",),
         "it needs liburing's headers and static library: apt-get install liburing-dev",
+    ),
+    Program(
+        "callgrind_marks.so",
+        ("load/callgrind_marks.c",),
+        (),
+        remedy="it needs valgrind's headers: apt-get install valgrind",
+        flags=("-shared", "-fPIC"),
     ),
     Program(
         "echo_load",
@@ -84,7 +92,7 @@ def build(program: Program) -> Path:
         raise BuildError(f"{COMPILER} is not installed: apt-get install {COMPILER}")
     BUILD.mkdir(exist_ok=True)
     libraries = list(program.libraries)
-    flags = list(FLAGS)
+    flags = [*FLAGS, *program.flags]
     if program.name == "echo_load" and has_openssl():
         flags.append("-DWITH_TLS")
         libraries += ["-lssl", "-lcrypto"]
@@ -97,7 +105,7 @@ def build(program: Program) -> Path:
 
 
 def executable(name: str) -> Path:
-    """Return the path of the executable called ``name``, compiled if need be."""
+    """Return the path of the program called ``name``, compiled if need be."""
     for program in PROGRAMS:
         if program.name == name:
             return build(program)

@@ -92,10 +92,17 @@ def run_wrk(server: Server, url: str, connections: int, seconds: int, warm_up: b
 
 
 @contextmanager
-def idle_connections(server: Server, connections: int, size_bytes: int) -> Iterator[None]:
-    """Hold ``connections`` open, each after one exchange, while the block runs."""
+def idle_connections(
+    server: Server, connections: int, size_bytes: int, source: str | None = None
+) -> Iterator[None]:
+    """Hold ``connections`` open, each after one exchange, while the block runs.
+
+    An address as ``source`` has ports of its own: one has too few for very many connections.
+    """
     command = [str(executable("echo_load")), "--idle", "--port", str(server.port)]
     command += ["--connections", str(connections), "--size", str(size_bytes)]
+    if source is not None:
+        command += ["--source", source]
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,

@@ -27,7 +27,7 @@ from bench.rows import Row
 SCHEMA = 1
 PACKAGES = ("cython", "cffi", "aiohttp", "uvicorn", "httptools", "trustme")
 RATIO_METRICS = ("requests_per_second", "cpu_us_per_request", "p50_us", "p99_us", "best_ns",
-                 "resident_kib")
+                 "resident_kib", "instructions")
 BUSY_SHARE = 0.1
 
 
@@ -131,6 +131,7 @@ def describe_machine() -> dict[str, Any]:
     page_bytes, pages = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
     return {
         "kernel": platform.release(),
+        "architecture": platform.machine(),
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
         "memory_mib": page_bytes * pages // 2**20,
@@ -148,6 +149,7 @@ def describe_versions(loops: dict[str, str]) -> dict[str, str]:
             versions[package] = "not installed"
     versions["liburing"] = command_output("pkg-config", "--modversion", "liburing")
     versions["gcc"] = command_output("gcc", "-dumpfullversion")
+    versions["valgrind"] = command_output("valgrind", "--version").removeprefix("valgrind-")
     versions["wrk"] = command_output("wrk", "-v").split(" [")[0]
     return versions | {f"loop {name}": version for name, version in loops.items()}
 

@@ -43,6 +43,12 @@ def make_tables(report: Json) -> list[Table]:
             tables.append(absolute_table(report, group, rows))
     if rows := rows_of(report, ["profile"]):
         tables.append(profile_table(report, rows))
+    if rows := rows_of(report, ["idle"]):
+        tables.append(idle_table(report, rows))
+    if rows := rows_of(report, ["instructions"]):
+        from bench import counting_tables  # which takes its cells from here
+
+        tables += counting_tables.make_tables(report, rows)
     for table in tables:
         table.notes.append(describe_run(report))
     return tables
@@ -176,6 +182,37 @@ def profile_table(report: Json, rows: list[Json]) -> Table:
     return table
 
 
+def idle_table(report: Json, rows: list[Json]) -> Table:
+    """What active connections do alone and beside idle ones, and what an idle one takes."""
+    table = Table(
+        "idle", "Active connections beside idle ones",
+        ["", "loop", "requests/s alone", "beside idle ones", "ratio", "ratios of the rounds",
+         "CPU us alone", "beside idle ones", "p99 us alone", "beside idle ones",
+         "KiB an idle connection"],
+    )
+    names = ("alone_requests_per_second", "requests_per_second", "ratio")
+    more = ("alone_cpu_us_per_request", "cpu_us_per_request", "alone_p99_us", "p99_us",
+            "resident_kib")
+    for row in rows:
+        for loop in loops_of([row]):
+            if loop not in row["summary"]:
+                table.rows.append([row["title"], loop, missing_cell(report, row, loop)])
+                continue
+            ratio = row["summary"][loop]["figures"]["ratio"]
+            table.rows.append(
+                [row["title"], loop, *[number(median_of(row, loop, name)) for name in names],
+                 f"{ratio['min']:.3f} to {ratio['max']:.3f}",
+                 *[number(median_of(row, loop, name)) for name in more]]
+            )
+    wanted, limit = report["parameters"]["wanted"], report["parameters"]["descriptors"]
+    if any(row["parameters"]["connections"] < wanted for row in rows):
+        table.notes.append(
+            f"{wanted:,} idle connections are wanted; a process may have {limit:,} descriptors on "
+            "this machine (`ulimit -Hn`)."
+        )
+    return table
+
+
 def demo_table(report: Json, group: str, rows: list[Json]) -> Table:
     """One line for each route and loop, with every figure."""
     table = Table(
@@ -207,8 +244,9 @@ def describe_run(report: Json) -> str:
         f"{name} {version}" for name, version in report["loops"].items() if name != "asyncio"
     )
     commit = report["git"]["commit"][:10] + (" with changes" if report["git"]["modified"] else "")
+    length = f" of {parameters['seconds']:g} s" if "seconds" in parameters else ""
     text = (
-        f"Medians of {parameters['rounds']} interleaved rounds of {parameters['seconds']:g} s; "
+        f"Medians of {parameters['rounds']} interleaved rounds{length}; "
         f"Python {versions['python']}, {loops}; Linux {machine['kernel']}, {machine['cpu']}, "
         f"{machine['cores']} cores; {report['date'][:10]}, commit {commit}."
     )

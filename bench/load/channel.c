@@ -147,7 +147,21 @@ static void close_tls(struct channel *channel)
 
 #endif
 
-struct channel channel_open(const char *host, uint16_t port, unsigned timeout_seconds)
+/* The port is chosen when the socket connects: it need not be free towards all other peers. */
+static void bind_to(int fd, const char *source)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET };
+    const int enabled = 1;
+
+    if (inet_pton(AF_INET, source, &address.sin_addr) != 1)
+        fail("not an IPv4 address: %s", source);
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &enabled, sizeof enabled);
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0)
+        fail("bind to %s: %s", source, strerror(errno));
+}
+
+struct channel channel_open(const char *host, uint16_t port, const char *source,
+                            unsigned timeout_seconds)
 {
     struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port) };
     const struct timeval timeout = { .tv_sec = timeout_seconds };
@@ -161,6 +175,8 @@ struct channel channel_open(const char *host, uint16_t port, unsigned timeout_se
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &enabled, sizeof enabled);
+    if (source != NULL)
+        bind_to(fd, source);
     if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
         fail("connect to %s:%u: %s", host, port, strerror(errno));
     return (struct channel){ .fd = fd, .tls = open_tls(fd) };

@@ -26,8 +26,12 @@ void fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)
 /* Loads the certificate authority that signed the server's certificate; once, before any open. */
 void channel_use_tls(const char *ca_file);
 
-/* Connects to host:port (IPv4), with the handshake if TLS is in use. */
-struct channel channel_open(const char *host, uint16_t port, unsigned timeout_seconds);
+/*
+ * Connects to host:port (IPv4), from the address `source` unless that is NULL, with the handshake
+ * if TLS is in use. Each source address has ports of its own.
+ */
+struct channel channel_open(const char *host, uint16_t port, const char *source,
+                            unsigned timeout_seconds);
 
 void channel_set_non_blocking(struct channel *channel);
 

@@ -286,7 +286,8 @@ static void open_connections(void)
     if (options.ca_file != NULL)
         channel_use_tls(options.ca_file);
     for (unsigned i = 0; i < options.connections; i++) {
-        connections[i].channel = channel_open(options.host, options.port, options.timeout_seconds);
+        connections[i].channel = channel_open(options.host, options.port, options.source,
+                                              options.timeout_seconds);
         connections[i].requests = i;
         exchange_once(&connections[i]);
     }

@@ -15,6 +15,7 @@
 
 struct options {
     const char *host;
+    const char *source;  /* the address to connect from; NULL for the kernel's choice */
     const char *ca_file; /* TLS is used if it is given */
     double seconds;
     double warmup_seconds;
@@ -31,7 +32,7 @@ static inline void usage(const char *program)
     fprintf(stderr,
             "usage: %s --port N [--host 127.0.0.1] [--connections 64] [--size 1024]\n"
             "       [--seconds 2] [--warmup 0.5] [--timeout 5] [--server-pid PID] [--ca FILE]\n"
-            "       [--idle]\n",
+            "       [--source ADDRESS] [--idle]\n",
             program);
     exit(2);
 }
@@ -40,6 +41,7 @@ static inline struct options parse_options(int argc, char **argv)
 {
     static const struct option known[] = {
         { "host", required_argument, NULL, 'h' },
+        { "source", required_argument, NULL, 'S' },
         { "port", required_argument, NULL, 'p' },
         { "connections", required_argument, NULL, 'c' },
         { "size", required_argument, NULL, 's' },
@@ -58,6 +60,7 @@ static inline struct options parse_options(int argc, char **argv)
     while ((letter = getopt_long(argc, argv, "", known, NULL)) != -1) {
         switch (letter) {
         case 'h': options.host = optarg; break;
+        case 'S': options.source = optarg; break;
         case 'p': options.port = (uint16_t)atoi(optarg); break;
         case 'c': options.connections = (unsigned)atoi(optarg); break;
         case 's': options.size_bytes = (size_t)atol(optarg); break;

@@ -34,6 +34,11 @@ def modified():
         ("bench.profile --rounds 0", "0 is less than 1"),
         ("bench.profile --rows nonsense", "no row matches 'nonsense'"),
         ("bench.profile --rows echo-protocol-1x64", "not served over HTTP"),
+        ("bench.instructions --kinds nonsense", "unknown: nonsense"),
+        ("bench.instructions --loops rloop", "unknown: rloop"),
+        ("bench.instructions --rounds 0", "0 is less than 1"),
+        ("bench.idle --connections 0", "0 is less than 1"),
+        ("bench.idle --connections 9999999999", "idle connections at most"),
         ("bench.report nonsense", "No such file"),
     ],
 )
