@@ -35,6 +35,9 @@ def modified():
         ("bench.profile --rows nonsense", "no row matches 'nonsense'"),
         ("bench.profile --rows echo-protocol-1x64", "not served over HTTP"),
         ("bench.report nonsense", "No such file"),
+        ("bench.check --recorded nonsense", "No such file"),
+        ("bench.check --rounds 0", "0 is less than 1"),
+        ("bench.check --time-limit 0", "0 is no time to measure in"),
     ],
 )
 def test_refused(command, said):
