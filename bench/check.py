@@ -75,21 +75,21 @@ class Measuring:
 
 
 def rounds_again(slow: Iterable[Judgement], measuring: Measuring) -> int:
-    """Return as many rounds as there is time for on every row that was too slow, within reason."""
+    """Return as many rounds as there is time for on all rows that are left, within reason."""
     needed = sum(measuring.round_seconds[each.row] for each in slow)
     rounds = int(measuring.remaining_seconds() / needed)
     return min(max(rounds, AGAIN_ROUNDS[0]), AGAIN_ROUNDS[-1])
 
 
-def confirm(judgements: list[Judgement], measuring: Measuring, rounds: int | None) -> None:
+def confirm(judgements: list[Judgement], measuring: Measuring, fixed_rounds: int | None) -> None:
     """Measure what was too slow again, the slowest first, and judge by the new figures alone.
 
     What there is no time for is left undecided, which is no pass either.
     """
     slow = sorted((each for each in judgements if each.outcome is Outcome.SLOWER),
                   key=lambda each: each.share)
-    rounds = rounds or (rounds_again(slow, measuring) if slow else 0)
-    for first in slow:
+    for done, first in enumerate(slow):
+        rounds = fixed_rounds or rounds_again(slow[done:], measuring)
         if measuring.round_seconds[first.row] * rounds > measuring.remaining_seconds():
             latest = replace(first, outcome=Outcome.UNDECIDED, reason=(
                 f"{first.describe().partition(': ')[2]}; no time left to measure it again"
