@@ -28,7 +28,8 @@ SANITIZE_TESTS ?= tests/ring tests/sched tests/parity
 
 .DEFAULT_GOAL := help
 .PHONY: help system system-demo system-bench system-ecosystem venv build test test-all test-repeat \
-  test-ecosystem compatibility demo bench sanitize stubtest wheel clean
+  test-ecosystem compatibility demo bench bench-check bench-report \
+  sanitize stubtest wheel clean
 # A recipe that fails leaves no target behind that looks made.
 .DELETE_ON_ERROR:
 
@@ -160,7 +161,15 @@ demo: system-demo $(VENV)/.installed-demo build ## measure an aiohttp server on 
 	$(VENV_PYTHON) -m bench.demo $(BENCH_ARGS)
 
 bench: system-bench $(VENV)/.installed-peers build ## the whole comparison (BENCH_ARGS=...)
-	$(VENV_PYTHON) -m bench.run $(BENCH_ARGS)
+	$(VENV_PYTHON) -m bench.run $(BENCH_ARGS); status=$$?; \
+	$(VENV_PYTHON) -m bench.html_report && exit $$status
+
+bench-report: $(VENV)/.installed-bench ## write bench/report.html from what was recorded
+	$(VENV_PYTHON) -m bench.html_report
+
+# Neither builds the C limits nor installs the other loops; not part of `test`, as figures are noisy.
+bench-check: system-bench $(VENV)/.installed-bench build ## ratios to uvloop against the recorded ones: 3 minutes
+	$(VENV_PYTHON) -m bench.check $(BENCH_ARGS)
 
 # A copy, so that sanitized extensions never lie in the checkout; times are kept, so that the
 # second build is quick. Python's own memory at exit would drown real leaks. What is freed is kept

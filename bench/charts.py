@@ -17,15 +17,10 @@ matplotlib.use("Agg")
 from matplotlib import pyplot  # noqa: E402  (the backend must be chosen before)
 from matplotlib.axes import Axes  # noqa: E402
 
+from bench.loop_colours import colour  # noqa: E402
 from bench.loops import REFERENCE  # noqa: E402
 from bench.tables import loops_of, rows_of  # noqa: E402
 
-COLOURS = {
-    "asyncio": "#7f7f7f", "uvloop": "#1f77b4", "loopx": "#d62728", "rloop": "#ff7f0e",
-    "blazio": "#9467bd", "zloop": "#8c564b", "veloxloop": "#e377c2", "loopmini": "#bcbd22",
-    "uringcore": "#17becf", "c-epoll": "#98df8a", "c-uring": "#2ca02c", "c-uring-bulk": "#006400",
-}
-OTHER_COLOUR = "#c5b0d5"
 DOTS_PER_INCH = 130
 DEMO_PANELS = (
     ("requests_per_second", "requests/s (more is better)"),
@@ -34,11 +29,6 @@ DEMO_PANELS = (
 )
 
 Json = dict[str, Any]
-
-
-def colour(loop: str) -> str:
-    """Return the colour of a loop."""
-    return COLOURS.get(loop, OTHER_COLOUR)
 
 
 def write_charts(report: Json, folder: Path) -> list[Path]:

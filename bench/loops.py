@@ -24,6 +24,8 @@ from fnmatch import fnmatchcase
 from bench.paths import ROOT, without_machine_paths
 
 REFERENCE = "uvloop"
+# The one that all this is about.
+SUBJECT = "loopx"
 PROBE_TIMEOUT_SECONDS = 20.0
 
 

@@ -40,6 +40,9 @@ def modified():
         ("bench.idle --connections 0", "0 is less than 1"),
         ("bench.idle --connections 9999999999", "idle connections at most"),
         ("bench.report nonsense", "No such file"),
+        ("bench.check --recorded nonsense", "No such file"),
+        ("bench.check --rounds 0", "0 is less than 1"),
+        ("bench.check --time-limit 0", "0 is no time to measure in"),
     ],
 )
 def test_refused(command, said):
