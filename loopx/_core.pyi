@@ -1,9 +1,9 @@
 """Types of the native part of loopx, in the order of _core.pyx's include list.
 
 Everything here belongs to the thread that runs the loop: only `call_soon_threadsafe` may be
-called from another one. What begins with an underscore is for loopx's own modules. Times are in
-seconds, sizes in bytes. What asyncio documents is meant as there unless a docstring says
-otherwise. Must not promise what the core lacks: tests/test_stubs.py compares the two.
+called from another one. What begins with an underscore is for loopx's own modules. Seconds and
+bytes; what asyncio documents is meant as there unless a docstring says otherwise. Must not
+promise what the core lacks: tests/test_stubs.py compares the two.
 """
 
 import asyncio
@@ -242,6 +242,16 @@ class SendingTransport(TransportBase):
 # ---- transports/ -------------------------------------------------------------------------
 
 @disjoint_base
+class TLSState:
+    """What SSLProtocol asks for with each packet, in a struct instead of a dictionary."""
+
+class TLSProtocol(TLSState, SSLProtocol):
+    """asyncio.sslproto.SSLProtocol, faster once the handshake is done."""
+
+class SSLTransport(_SSLProtocolTransport):
+    """What TLSProtocol gives its protocol: asyncio's transport over TLS, with a faster write()."""
+
+@disjoint_base
 class DescriptorTransport(SendingTransport):
     """Protocol, flow control and closing of a transport.
 
@@ -384,24 +394,13 @@ class DatagramTransport(SocketTransport, asyncio.Transport, asyncio.DatagramTran
     def abort(self) -> None:
         """Close at once, dropping what waits for room."""
 
-@disjoint_base
-class TLSState:
-    """What SSLProtocol asks for with each packet, in a struct instead of a dictionary."""
-
-class TLSProtocol(TLSState, SSLProtocol):
-    """asyncio.sslproto.SSLProtocol, faster once the handshake is done."""
-
-class SSLTransport(_SSLProtocolTransport):
-    """What TLSProtocol gives its protocol: asyncio's transport over TLS, with a faster write()."""
-
 @final
 class Acceptor:
     """Makes a protocol and a transport for each connection to a listening socket.
 
     `sock` stays the caller's. `server` (or None) is told of every transport. At most `backlog`
-    connections are accepted before other callbacks have their turn. Protocols run in copies of
-    the context that is current here. Short of descriptors or memory it reports to the loop's
-    exception handler and accepts again after a second.
+    connections are accepted in a turn. Protocols run in copies of the context that is current
+    here. Short of descriptors or memory it tells the loop's exception handler and waits a second.
     """
 
     def __init__(

@@ -30,6 +30,7 @@ include "io/reading.pxi"                  # recv and read into new bytes
 include "io/sockets.pxi"                  # sock_recv and sock_sendall
 include "io/wakeup.pxi"                   # the self-pipe that signals write to
 
+include "transports/tls.pxi"              # TLS: asyncio's, compiled where it is hot
 include "transports/stream_reader.pxi"    # feeding asyncio.StreamReader
 include "transports/transport.pxi"        # what all transports share: protocol, state, closing
 include "transports/socket.pxi"           # what those on sockets add: addresses
@@ -37,7 +38,6 @@ include "transports/receiving.pxi"        # the receiving half of a stream
 include "transports/stream.pxi"           # TCP and Unix streams: sending and ending
 include "transports/pipes.pxi"            # pipes, FIFOs and terminals
 include "transports/datagram.pxi"         # UDP, Unix datagrams, and other families
-include "transports/tls.pxi"              # TLS: asyncio's, compiled where it is hot
 include "transports/acceptor.pxi"         # listening sockets
 
 include "loop.pxi"                        # the turn, running, stopping, closing
