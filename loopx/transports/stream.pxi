@@ -249,7 +249,8 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
         """Close at once. What the socket takes without waiting is still sent."""
         if self.check_caller():
             return self.hand_over(self.abort, ())
-        if not self.lost and self.sending is not None and self.in_unsent:
+        if (not self.lost and self.sending is not None and self.in_unsent
+                and self.send_operation.state == OPERATION_IDLE):
             self.send_inline()
         self.force_close(None)
 

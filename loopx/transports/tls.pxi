@@ -17,8 +17,7 @@ cdef tuple SSL_AGAIN_ERRORS = () if ssl is None else (ssl.SSLWantReadError, ssl.
 cdef class TLSState:
     """The attributes of SSLProtocol that each packet asks for, as fields of a struct.
 
-    SSLProtocol's own methods find them by name, as they would in the instance's dictionary, where
-    a look-up of each was an eighth of the time of an echo.
+    SSLProtocol's own methods find them by name, as they would in the instance's dictionary.
     """
 
     cdef public object _state
