@@ -52,8 +52,12 @@ class Engine:
 class CollectingEngine(Engine):
     """What engines share that collect completions first and dispatch them afterwards."""
 
+@disjoint_base
+class EnteringEngine(CollectingEngine):
+    """A ring that is submitted to and waited for."""
+
 @final
-class RingEngine(CollectingEngine):
+class RingEngine(EnteringEngine):
     """The engine on io_uring."""
 
 @final
@@ -210,6 +214,13 @@ class ReadyQueueForTests:
         """The oldest item; IndexError when there is none."""
 
 @disjoint_base
+class SpinForTests:
+    def __new__(cls, limit_ns: int) -> Self: ...
+    def due(self) -> bool: ...
+    def ended(self, found: bool) -> None: ...
+    def slept(self, ns: int) -> None: ...
+
+@disjoint_base
 class TimersHeapForTests:
     """sched/timers_heap.pxd with unique integer keys, for the state machines in tests/sched."""
 
@@ -230,10 +241,7 @@ class BaseLoop(Scheduler):
     """A scheduler with an engine. Of use only as LoopCore, which makes the engine."""
 
     def _on_signal_bytes(self, data: bytes) -> None:
-        """Called with what was written to _signal_wakeup_fd(): numbers of signals, a byte each.
-
-        On the loop's thread, in a turn. Not defined here: a subclass must.
-        """
+        """What was written to _signal_wakeup_fd(): a byte each. Not defined here: subclasses do."""
 
 @disjoint_base
 class SendingTransport(TransportBase):
@@ -446,6 +454,8 @@ class LoopCore(SocketCalls):
         """Whether close() was called."""
     def close(self) -> None:
         """Free everything; RuntimeError while running. Idempotent."""
+    spin_us: float
+    """How long to look for I/O before sleeping, at most: microseconds, 0 (never) to 1,000."""
     def _check_closed(self) -> None:
         """RuntimeError when the loop is closed."""
 
@@ -539,22 +549,12 @@ class LoopCore(SocketCalls):
         address: Any = None,
         waiter: _Future[None] | None = None,
     ) -> DatagramTransport:
-        """Take over a non-blocking socket that is no stream; `address`: where all is sent to.
-
-        connection_made() is called in the next turn. Else as _make_stream_transport.
-        """
+        """As _make_stream_transport, of datagrams; `address`: where all is sent to."""
     def _wait_readable(self, fd: int) -> _Future[None]:
-        """A future of the descriptor becoming readable, by one poll through the ring.
-
-        Cancelling it cancels the poll. OSError through the future when it cannot be polled.
-        """
+        """A future of the descriptor becoming readable; OSError when it cannot be polled."""
     def _wait_writable(self, fd: int) -> _Future[None]:
         """A future of the descriptor becoming writable. As _wait_readable."""
     def _signal_wakeup_fd(self) -> int:
         """The writing end of the self-pipe, for signal.set_wakeup_fd; made by the first call."""
     def stats(self) -> dict[str, int]:
-        """Counts since the loop was made, and what is there now.
-
-        Counted: turns, callbacks, submissions, system_calls, completions. Now:
-        operations_in_flight (those of the loop itself left out), ready, timers.
-        """
+        """Counts since the loop was made; operations_in_flight, ready, timers are there now."""

@@ -22,6 +22,7 @@ include "io/provided_buffers.pxi"         # receive buffers that the kernel pick
 include "io/spare_bytes.pxi"              # received bytes that nobody kept
 include "io/collecting_engine.pxi"        # completions collected, then dispatched
 include "io/entries.pxi"                  # the submission entry of each kind of operation
+include "io/entering_engine.pxi"          # io_uring_enter: spinning, sleeping
 include "io/ring_engine.pxi"              # the engine on io_uring
 include "io/addresses.pxi"                # socket addresses as asyncio shows them
 include "io/base_loop.pxi"                # the loop as the files below see it: scheduler, engine

@@ -20,9 +20,10 @@ from libc.string cimport memcpy, memmove, memset
 
 from loopx.ring.liburing cimport *
 from loopx.ring.ring cimport *
-from loopx.sched.clock cimport monotonic_seconds
+from loopx.sched.clock cimport monotonic_ns, monotonic_seconds
 from loopx.sched.inbox cimport *
 from loopx.sched.ready_queue cimport *
+from loopx.sched.spin cimport *
 from loopx.sched.thread cimport current_thread
 from loopx.sched.timers_heap cimport *
 
@@ -47,6 +48,9 @@ cdef extern from "<unistd.h>" nogil:
 
 cdef extern from "<sched.h>" nogil:
     int sched_yield()
+
+cdef extern from "<sys/sysinfo.h>" nogil:
+    int get_nprocs()
 
 cdef extern from "<sys/eventfd.h>" nogil:
     int eventfd(unsigned int initial, int flags)

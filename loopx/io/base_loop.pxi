@@ -3,7 +3,6 @@
 # Only the loop's thread may touch it.
 
 cdef enum:
-    LONELY_IN_FLIGHT = 6         # operations: a few receives, a listening socket, the self-pipe
     # More than the longest datagram that a kernel queues (a Unix socket's: 4 MiB and 17 pages).
     # Pages are taken when first written to, so what is larger than what came costs nothing.
     DATAGRAM_SPACE_BYTES = 8 << 20

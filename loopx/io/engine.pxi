@@ -2,6 +2,10 @@
 # Transports and the loop know this class only; the engine on io_uring is io/ring_engine.pxi, and
 # one on readiness can stand beside it. Only the loop's thread may call it, but for `wake`.
 
+cdef enum:
+    LONELY_IN_FLIGHT = 6         # operations: a few receives, a listening socket, the self-pipe
+
+
 cdef class Engine:
     """Abstract: submit operations, wait for completions, dispatch them."""
 
@@ -12,6 +16,8 @@ cdef class Engine:
     cdef unsigned long long submissions
     cdef unsigned long long completions
     cdef Py_ssize_t in_flight               # operations not idle, internal ones left out
+    cdef Spin spin                          # when to look for completions before sleeping
+    cdef unsigned long long spins           # how often that was done
 
     cdef int begin(self) except -1:
         """The loop starts to run on the calling thread: arm again what was in flight."""

@@ -6,16 +6,13 @@
 cdef enum:
     RING_ENTRIES = 256
     COMPLETION_ENTRIES = 1024    # with the buffers' ring under 64 KiB of locked memory
-    BUSY_TURNS_MAX = 1           # turns with something to run that may go by without a look
     OVERFLOW_ROUNDS = 4          # how often one wait() goes back for completions that overflowed
     TAKE_BACK_TIMEOUT_NS = 10000000
-    CALL_IS_LONG = 8             # submissions from which on the GIL is worth releasing
 
 @cython.final
-cdef class RingEngine(CollectingEngine):
+cdef class RingEngine(EnteringEngine):
     """Completions by io_uring. See Engine for what each method promises."""
 
-    cdef Ring ring
     cdef object control                   # ring.control.RingControl; None until needed
     cdef unsigned long long thread        # that made the ring
     cdef int wake_fd                      # an eventfd; -1 until the ring is made, and once closed
@@ -30,7 +27,6 @@ cdef class RingEngine(CollectingEngine):
     #                                       so that the garbage collector sees them
     cdef Py_ssize_t held_by_kernel        # started, terminal completion not yet collected
     cdef list foreign_cancels             # (owner, address) of what other threads cancelled
-    cdef int busy_turns                   # since the last look at the kernel's flags
     cdef bint suspending
     cdef bint abandoned                   # this is a forked child's copy
     cdef bint closed
@@ -232,22 +228,6 @@ cdef class RingEngine(CollectingEngine):
 
     # ---- waiting --------------------------------------------------------------------------
 
-    cdef int enter(self, unsigned int min_complete, long long timeout_ns) except -1:
-        """One io_uring_enter(2). Returns 1 when a signal ended it, else 0."""
-        cdef int result
-        self.system_calls += 1
-        self.enters += 1
-        if min_complete or ring_unsubmitted(&self.ring) >= CALL_IS_LONG:
-            with nogil:
-                result = ring_enter(&self.ring, min_complete, timeout_ns)
-        else:
-            result = ring_enter(&self.ring, min_complete, timeout_ns)
-        if result >= 0 or result == -ETIME or result == -EBUSY or result == -EAGAIN:
-            return 0     # EBUSY, EAGAIN: drain and come back; what was not taken stays queued
-        if result == -EINTR:
-            return 1
-        raise OSError(-result, f"io_uring_enter: {os.strerror(-result)}")
-
     cdef int flush(self) except -1:
         if self.running and self.thread_is_ours() and self.control is not None:
             self.enter(0, 0)
@@ -270,6 +250,8 @@ cdef class RingEngine(CollectingEngine):
                     self.need_ring()
                 return 0
             self.need_ring()
+        if timeout_ns != 0 and spin_is_due(&self.spin) and self.in_flight <= LONELY_IN_FLIGHT:
+            timeout_ns = self.spin_first(timeout_ns)
         if timeout_ns != 0 and (ring_completions_ready(&self.ring)
                                 or not inbox_announce_sleep(self.inbox)):
             timeout_ns = 0
@@ -280,10 +262,7 @@ cdef class RingEngine(CollectingEngine):
             return 0
         self.busy_turns = 0
         if timeout_ns != 0:
-            try:
-                interrupted = self.enter(1, timeout_ns)
-            finally:
-                inbox_withdraw_sleep(self.inbox)
+            interrupted = self.sleep(timeout_ns)
         elif ring_unsubmitted(&self.ring) or ring_has_kernel_work(&self.ring):
             self.enter(0, 0)
         self.waiting = True

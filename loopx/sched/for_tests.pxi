@@ -83,3 +83,21 @@ cdef class TimersHeapForTests:
             free(<void *><size_t>self.timers.pop(<long>timer.owner))
             timer = timers_heap_first(&self.heap)
         return keys
+
+
+cdef class SpinForTests:
+    """sched/spin.pxd."""
+
+    cdef Spin spin
+
+    def __cinit__(self, long long limit_ns):
+        spin_init(&self.spin, limit_ns)
+
+    def due(self):
+        return spin_is_due(&self.spin)
+
+    def ended(self, bint found):
+        spin_ended(&self.spin, found)
+
+    def slept(self, long long ns):
+        spin_slept(&self.spin, ns)

@@ -27,6 +27,7 @@ KEYS = {
     "system_calls",
     "enters",
     "completions",
+    "spins",
     "operations_in_flight",
     "ready",
     "timers",

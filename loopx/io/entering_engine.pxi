@@ -1,0 +1,68 @@
+# Entering the kernel: the one system call of a turn, and whether to look before sleeping in it.
+# Only the loop's thread may touch it. It knows nothing of the operations in the ring, which are
+# ring_engine.pxi's.
+
+cdef enum:
+    CALL_IS_LONG = 8             # submissions from which on the GIL is worth releasing
+    BUSY_TURNS_MAX = 1           # turns with something to run that may go by without a look
+
+cdef class EnteringEngine(CollectingEngine):
+    """A ring, submitted to and waited for."""
+
+    cdef Ring ring
+    cdef int busy_turns                   # since the last look at the kernel's flags
+
+    @cython.final
+    cdef int enter(self, unsigned int min_complete, long long timeout_ns) except -1:
+        """One io_uring_enter(2). Returns 1 when a signal ended it, else 0."""
+        cdef int result
+        self.system_calls += 1
+        self.enters += 1
+        if min_complete or ring_unsubmitted(&self.ring) >= CALL_IS_LONG:
+            with nogil:
+                result = ring_enter(&self.ring, min_complete, timeout_ns)
+        else:
+            result = ring_enter(&self.ring, min_complete, timeout_ns)
+        if result >= 0 or result == -ETIME or result == -EBUSY or result == -EAGAIN:
+            return 0     # EBUSY, EAGAIN: drain and come back; what was not taken stays queued
+        if result == -EINTR:
+            return 1
+        raise OSError(-result, f"io_uring_enter: {os.strerror(-result)}")
+
+    @cython.final
+    cdef long long spin_first(self, long long timeout_ns) except -2:
+        """Look for what would end the wait for a while (sched/spin.pxd); the time left for it.
+
+        Only with next to no connections: with more of them a loop is seldom without work, and a
+        late answer to one delays no other.
+        """
+        cdef long long until_ns = self.spin.limit_ns
+        cdef bint found = False, late = False
+        if 0 < timeout_ns <= until_ns:
+            return timeout_ns
+        until_ns += monotonic_ns()
+        self.spins += 1
+        if ring_unsubmitted(&self.ring):
+            self.enter(0, 0)
+        with nogil:
+            while not (found or late):
+                late = monotonic_ns() >= until_ns     # first: what came while preempted counts
+                found = (ring_completions_ready(&self.ring) != 0
+                         or ring_has_kernel_work(&self.ring) or not inbox_empty(self.inbox))
+        spin_ended(&self.spin, found)
+        if found:
+            self.busy_turns = BUSY_TURNS_MAX      # look at once
+            return 0
+        return timeout_ns - self.spin.limit_ns if timeout_ns > 0 else timeout_ns
+
+    @cython.final
+    cdef int sleep(self, long long timeout_ns) except -1:
+        """Submit and wait. Returns 1 when a signal ended it, else 0."""
+        cdef bint lonely = self.in_flight <= LONELY_IN_FLIGHT
+        cdef long long started_ns = monotonic_ns() if lonely else 0
+        try:
+            return self.enter(1, timeout_ns)
+        finally:
+            inbox_withdraw_sleep(self.inbox)
+            if lonely:
+                spin_slept(&self.spin, monotonic_ns() - started_ns)

@@ -1,0 +1,172 @@
+"""loop.spin_us: looking for I/O before sleeping, with next to no connections.
+
+loopx only: asyncio's loop always sleeps at once.  What may be spun for is there before the wait, so
+that no test depends on how quick another thread is.
+"""
+
+import asyncio
+import itertools
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from tests.support.children import environment
+from tests.support.loops import require_loopx
+from tests.support.net import run, tcp_pair
+
+require_loopx()
+
+import loopx  # noqa: E402
+
+LONG_US = 1_000
+TIMES = 300
+
+
+@pytest.fixture
+def loop():
+    made = loopx.new_event_loop()
+    yield made
+    made.close()
+
+
+def printed(code, **variables):
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment() | variables, capture_output=True, text=True,
+    )
+
+
+async def called_often(loop, times=TIMES):
+    """Watch a socket that can be read all the time: every wait is over at once."""
+    ours, theirs = tcp_pair()
+    theirs.send(b"unread")
+    done = asyncio.Event()
+    calls = itertools.count(1)
+    loop.add_reader(ours, lambda: next(calls) < times or done.set())
+    try:
+        await done.wait()
+    finally:
+        loop.remove_reader(ours)
+        ours.close()
+        theirs.close()
+
+
+def spins_of(loop):
+    run(loop, called_often(loop))
+    return loop.stats()["spins"]
+
+
+@pytest.mark.parametrize("us", [0, 0.5, 30, LONG_US])
+def test_the_property_is_what_was_set(loop, us):
+    loop.spin_us = us
+    assert loop.spin_us == us
+
+
+@pytest.mark.parametrize("us", [-1, LONG_US + 1, float("nan"), float("inf")])
+def test_what_is_no_time_is_refused(loop, us):
+    before = loop.spin_us
+    with pytest.raises(ValueError, match="spin_us must be from 0"):
+        loop.spin_us = us
+    assert loop.spin_us == before
+
+
+def test_it_is_30_unless_there_is_one_core():
+    code = "import loopx; print(loopx.new_event_loop().spin_us)"
+    expected = 30.0 if os.cpu_count() > 1 else 0.0
+    assert float(printed(code, LOOPX_SPIN_US="").stdout or "nan") == expected
+
+
+def test_the_environment_sets_what_loops_begin_with():
+    code = "import loopx; print(loopx.new_event_loop().spin_us)"
+    assert printed(code, LOOPX_SPIN_US="12.5").stdout.strip() == "12.5"
+
+
+@pytest.mark.parametrize("text", ["-1", "much", "2000"])
+def test_nonsense_in_the_environment_names_the_variable(text):
+    result = printed("import loopx", LOOPX_SPIN_US=text)
+    assert result.returncode == 1
+    assert "LOOPX_SPIN_US must be from 0" in result.stderr
+
+
+def test_quick_waits_are_spun_for(loop):
+    loop.spin_us = LONG_US
+    assert spins_of(loop) > TIMES / 2
+
+
+def test_no_spin_at_0(loop):
+    loop.spin_us = 0
+    assert spins_of(loop) == 0
+
+
+def test_waits_that_are_long_are_not_spun_for(loop):
+    loop.spin_us = LONG_US
+
+    async def sleep_often():
+        for _ in range(20):
+            await asyncio.sleep(5 * LONG_US / 1e6)
+
+    run(loop, sleep_often())
+    assert loop.stats()["spins"] == 0
+
+
+def test_no_spin_with_many_connections(loop):
+    loop.spin_us = LONG_US
+    pairs = [tcp_pair() for _ in range(10)]
+    for ours, _ in pairs:
+        loop.add_reader(ours, int)
+    assert spins_of(loop) == 0
+    for ours, theirs in pairs:
+        loop.remove_reader(ours)
+        ours.close()
+        theirs.close()
+
+
+def make_it_spin(loop):
+    """Quick waits, so that the next one begins with a spin."""
+    loop.spin_us = LONG_US
+    spins_of(loop)
+
+
+def test_a_callback_of_another_thread_ends_a_spin(loop):
+    make_it_spin(loop)
+    called = []
+
+    async def be_called():
+        done = asyncio.Event()
+        for _ in range(50):
+            done.clear()
+            thread = threading.Thread(target=loop.call_soon_threadsafe, args=(done.set,))
+            thread.start()
+            await done.wait()
+            thread.join()
+            called.append(True)
+
+    run(loop, be_called())
+    assert len(called) == 50
+
+
+def test_a_timer_is_not_late_for_a_spin(loop):
+    make_it_spin(loop)
+
+    async def sleep_shortly():
+        late = []
+        for _ in range(50):
+            due = loop.time() + LONG_US / 4e6
+            woken = loop.create_future()
+            loop.call_at(due, woken.set_result, None)
+            await woken
+            late.append(loop.time() - due)
+        return min(late)
+
+    assert 0 <= run(loop, sleep_shortly()) < LONG_US / 2e6
+
+
+def test_time_spent_spinning_is_cpu_time_and_short(loop):
+    """A loop that waits for long after quick answers uses no more than a few spins."""
+    make_it_spin(loop)
+    before = time.thread_time()
+    run(loop, asyncio.sleep(0.2))
+    assert time.thread_time() - before < 0.1

@@ -1,0 +1,99 @@
+"""When a loop spins before it sleeps (loopx/sched/spin.pxd), and what that may cost.
+
+The rules are driven by made-up waits: no clock, no ring.  tests/parity/test_spinning.py has a loop.
+"""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.loops import require_loopx
+
+require_loopx()
+
+from loopx._core import SpinForTests  # noqa: E402
+
+LIMIT_NS = 30_000
+QUICK_NS = 2 * LIMIT_NS          # the longest wait that counts as quick
+FIRST = 4                        # quick waits before the first spin
+MOST = 4096                      # and at most
+
+
+def take_wait(spin, arrives_ns, waking_ns=0):
+    """One wait for something that comes after `arrives_ns`; returns the nanoseconds spun."""
+    spun_ns = 0
+    if spin.due():
+        found = arrives_ns <= LIMIT_NS
+        spin.ended(found)
+        spun_ns = min(arrives_ns, LIMIT_NS)
+        if found:
+            return spun_ns
+    spin.slept(arrives_ns - spun_ns + waking_ns)
+    return spun_ns
+
+
+def test_no_spin_before_several_quick_waits():
+    spin = SpinForTests(LIMIT_NS)
+    for _ in range(FIRST):
+        assert not spin.due()
+        spin.slept(QUICK_NS)
+    assert spin.due()
+
+
+def test_one_slow_wait_begins_the_count_anew():
+    spin = SpinForTests(LIMIT_NS)
+    for _ in range(FIRST - 1):
+        spin.slept(0)
+    spin.slept(QUICK_NS + 1)
+    for _ in range(FIRST):
+        assert not spin.due()
+        spin.slept(0)
+    assert spin.due()
+
+
+def test_what_is_found_by_spinning_is_spun_for_again():
+    spin = SpinForTests(LIMIT_NS)
+    for _ in range(FIRST):
+        take_wait(spin, 5_000, waking_ns=20_000)
+    for _ in range(1_000):
+        assert take_wait(spin, 5_000) == 5_000
+
+
+def test_spins_in_vain_become_rare():
+    """Each wait is quick, and yet longer than a spin: the worst there is."""
+    spin = SpinForTests(LIMIT_NS)
+    spins = sum(take_wait(spin, LIMIT_NS + 1) > 0 for _ in range(100_000))
+    # 4, 8, ... 2,048 quick waits before each of the first ten, then one in 4,096.
+    assert spins <= 11 + 100_000 // MOST
+
+
+def test_after_spins_in_vain_a_successful_one_makes_them_frequent_again():
+    spin = SpinForTests(LIMIT_NS)
+    for _ in range(1_000):
+        take_wait(spin, LIMIT_NS + 1)
+    for _ in range(MOST + 20):
+        take_wait(spin, 1_000)
+    assert take_wait(spin, LIMIT_NS + 1) == LIMIT_NS
+    waits = 0
+    while not spin.due():
+        take_wait(spin, 1_000)
+        waits += 1
+    assert waits <= 2 * FIRST
+
+
+def test_a_limit_of_0_never_spins():
+    spin = SpinForTests(0)
+    for _ in range(100):
+        spin.slept(0)
+        assert not spin.due()
+
+
+@given(st.lists(st.integers(0, 10 * LIMIT_NS), max_size=500))
+def test_spins_in_vain_are_few_whatever_comes(arrivals):
+    """Each one is paid for by as many waits since the last as there were to be quick."""
+    spin = SpinForTests(LIMIT_NS)
+    vain = found = 0
+    for arrives_ns in arrivals:
+        spun_ns = take_wait(spin, arrives_ns)
+        vain += spun_ns > 0 and arrives_ns > LIMIT_NS
+        found += 0 < spun_ns and arrives_ns <= LIMIT_NS
+    assert vain * FIRST <= len(arrivals) - found
