@@ -20,6 +20,7 @@ VERSIONS ?= 3.11 3.12 3.13 3.14 3.15
 PYTHONS ?=
 SANITIZED := build/sanitize
 SANITIZE ?= address,undefined
+PROFILED := build/profile
 # `make test-repeat`: how often one after the other, and how many at once after that.
 RUNS ?= 20
 PROCESSES ?= 4
@@ -29,7 +30,7 @@ SANITIZE_TESTS ?= tests/ring tests/sched tests/parity
 .DEFAULT_GOAL := help
 .PHONY: help system system-demo system-bench system-ecosystem venv build test test-all test-repeat \
   test-ecosystem compatibility demo bench bench-check bench-report \
-  sanitize stubtest wheel clean
+  sanitize stubtest profile wheel clean
 # A recipe that fails leaves no target behind that looks made.
 .DELETE_ON_ERROR:
 
@@ -193,9 +194,21 @@ stubtest: $(VENV)/.installed-test build ## compare _core.pyi with the extension,
 	$(VENV_PYTHON) -m mypy
 	$(VENV_PYTHON) -m mypy.stubtest --allowlist tests/stubtest_allowlist.txt loopx
 
-wheel: $(VENV)/.installed-build ## make dist/: an sdist and a wheel
+# What the compiler is told of the workloads that docs/performance.md counts: which branches they
+# take. A copy, so that the checkout's extensions stay as they are. The wheel is made by the same
+# Cython, because a profile is of one C file.
+profile: $(VENV)/.installed-bench ## take a compiler's profile of the hot paths
+	rm -rf $(PROFILED) && mkdir -p $(PROFILED)
+	tar -c --exclude='*.so' --exclude=__pycache__ loopx bench setup.py pyproject.toml README.md \
+	  | tar -x -C $(PROFILED)
+	cd $(PROFILED) && LOOPX_PROFILE=generate $(abspath $(VENV_PYTHON)) setup.py --quiet \
+	  build_ext --inplace
+	cd $(PROFILED) && $(abspath $(VENV_PYTHON)) -m bench.workloads --loop loopx
+	cp "$$(find $(PROFILED)/build -name _core.gcda)" $(PROFILED)/
+
+wheel: profile ## make dist/: an sdist and a wheel, optimised for a profile
 	$(VENV_PYTHON) -m pip install --quiet build
-	$(VENV_PYTHON) -m build
+	LOOPX_PROFILE=$(abspath $(PROFILED))/_core.gcda $(VENV_PYTHON) -m build --no-isolation
 	$(VENV_PYTHON) -m tests.support.wheel dist/*.whl
 
 clean: ## remove what was built, but keep the environments

@@ -1,9 +1,10 @@
 """What is counted in instructions: small workloads that run in one process on one loop.
 
 ``python -m bench.workloads --loop NAME --kinds A,B --marks LIBRARY`` is what ``bench.instructions``
-runs under callgrind. Owns the workloads and the marks around them. Each is an asynchronous context
-manager that sets up, yields a coroutine function that does exactly so many operations, and takes
-down; those on connections are in ``bench.echo_pairs``. Nothing here looks at the clock.
+runs under callgrind; without marks it is what a compiler's profile is taken of (``make wheel``).
+Owns the workloads and the marks around them. Each is an asynchronous context manager that sets up,
+yields a coroutine function that does exactly so many operations, and takes down; those on
+connections are in ``bench.echo_pairs``. Nothing here looks at the clock.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ WORKLOADS: dict[str, tuple[Workload, int]] = {
 }
 
 
-async def count_workload(kind: str, marks: ctypes.CDLL) -> dict[str, int]:
+async def count_workload(kind: str, marks: ctypes.CDLL | None) -> dict[str, int]:
     """Run one workload between marks, N operations and 2N; return both numbers of operations.
 
     Nothing is collected meanwhile: when a collection comes depends on all that was made before.
@@ -147,9 +148,11 @@ async def count_workload(kind: str, marks: ctypes.CDLL) -> dict[str, int]:
         gc.collect()
         for operations in (count, 2 * count):
             before = counters()
-            marks.counting_begins()
+            if marks is not None:
+                marks.counting_begins()
             await operate(operations)
-            marks.counting_ends(f"{kind}:{operations}".encode())
+            if marks is not None:
+                marks.counting_ends(f"{kind}:{operations}".encode())
             figures |= {f"{name}:{operations}": counters()[name] - before[name] for name in before}
     return {"operations": count} | figures
 
@@ -167,10 +170,10 @@ def run_workloads() -> None:
         prog="python -m bench.workloads", description=run_workloads.__doc__
     )
     parser.add_argument("--loop", required=True, choices=LOOPS)
-    parser.add_argument("--kinds", required=True, metavar="A,B")
-    parser.add_argument("--marks", required=True, help="the library that tells callgrind")
+    parser.add_argument("--kinds", default=",".join(WORKLOADS), metavar="A,B")
+    parser.add_argument("--marks", help="the library that tells callgrind")
     arguments = parser.parse_args()
-    marks = ctypes.CDLL(arguments.marks)
+    marks = ctypes.CDLL(arguments.marks) if arguments.marks else None
     gc.disable()
     done = {}
     for kind in arguments.kinds.split(","):
