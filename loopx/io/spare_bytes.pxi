@@ -10,7 +10,7 @@ cdef enum:
     SPARE_BYTES_MAX = 4096
 
 cdef struct SpareBytes:
-    PyObject *items[SPARE_COUNT_MAX]     # of one size
+    PyObject **items         # SPARE_COUNT_MAX, of one size; NULL until there is one to keep
     int count
 
 
@@ -20,7 +20,7 @@ cdef object spare_bytes_take(SpareBytes *spare, Py_ssize_t length):
     if spare.count == 0:
         return PyBytes_FromStringAndSize(NULL, length)
     if PyBytes_GET_SIZE(<object>spare.items[0]) != length:
-        spare_bytes_free(spare)
+        spare_bytes_drop(spare)
         return PyBytes_FromStringAndSize(NULL, length)
     spare.count -= 1
     item = spare.items[spare.count]
@@ -36,12 +36,23 @@ cdef inline void spare_bytes_offer(SpareBytes *spare, object data) noexcept:
     if (is_unshared(data) and SPARE_BYTES_MIN < length <= SPARE_BYTES_MAX
             and spare.count < SPARE_COUNT_MAX
             and (spare.count == 0 or PyBytes_GET_SIZE(<object>spare.items[0]) == length)):
+        if spare.items == NULL:
+            spare.items = <PyObject **>malloc(SPARE_COUNT_MAX * sizeof(PyObject *))
+            if spare.items == NULL:
+                return
         Py_INCREF(data)
         spare.items[spare.count] = <PyObject *>data
         spare.count += 1
 
 
-cdef void spare_bytes_free(SpareBytes *spare) noexcept:
+cdef void spare_bytes_drop(SpareBytes *spare) noexcept:
+    """Let go of all that is kept."""
     while spare.count:
         spare.count -= 1
         Py_DECREF(<object>spare.items[spare.count])
+
+
+cdef void spare_bytes_free(SpareBytes *spare) noexcept:
+    spare_bytes_drop(spare)
+    free(spare.items)
+    spare.items = NULL

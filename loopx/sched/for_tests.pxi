@@ -9,8 +9,7 @@ cdef class ReadyQueueForTests:
     def __cinit__(self, size_t capacity=4):
         if capacity == 0 or capacity & (capacity - 1):
             raise ValueError(f"capacity must be a power of two, got {capacity}")
-        if ready_queue_init(&self.queue, capacity) < 0:
-            raise MemoryError
+        ready_queue_init(&self.queue, capacity)
 
     def __dealloc__(self):
         while ready_queue_length(&self.queue):

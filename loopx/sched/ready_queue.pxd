@@ -1,6 +1,7 @@
 # The ready queue: a growing circular array of pointers, first in, first out.
 # Only the loop's thread may touch it. Holds pointers; whoever pushes owns what they mean.
-# Invariant: tail - head is the length, and never more than capacity (a power of two).
+# Invariant: tail - head is the length, and never more than capacity (0 or a power of two). Memory
+# is asked for by the first push: many loops are made that never run a callback.
 
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
@@ -9,16 +10,16 @@ from libc.string cimport memcpy
 cdef struct ReadyQueue:
     void **slots
     size_t capacity
+    size_t first_capacity
     size_t head      # next to pop; runs freely, masked on use
     size_t tail      # next to fill
 
 
-cdef inline int ready_queue_init(ReadyQueue *queue, size_t capacity) noexcept nogil:
-    """Return -1 when memory is short. `capacity` is a power of two."""
-    queue.slots = <void **>malloc(capacity * sizeof(void *))
-    queue.capacity = capacity
-    queue.head = queue.tail = 0
-    return 0 if queue.slots != NULL else -1
+cdef inline void ready_queue_init(ReadyQueue *queue, size_t first_capacity) noexcept nogil:
+    """`first_capacity` is a power of two."""
+    queue.slots = NULL
+    queue.capacity = queue.head = queue.tail = 0
+    queue.first_capacity = first_capacity
 
 
 cdef inline void ready_queue_free(ReadyQueue *queue) noexcept nogil:
@@ -32,18 +33,19 @@ cdef inline size_t ready_queue_length(ReadyQueue *queue) noexcept nogil:
 
 
 cdef inline int ready_queue_grow(ReadyQueue *queue) noexcept nogil:
-    cdef size_t capacity = queue.capacity * 2
+    cdef size_t capacity = queue.capacity * 2 if queue.capacity else queue.first_capacity
     cdef size_t first = queue.head & (queue.capacity - 1)
     cdef size_t until_end = queue.capacity - first
     cdef void **slots = <void **>malloc(capacity * sizeof(void *))
     if slots == NULL:
         return -1
-    # Full: the oldest entries run from `first` to the array's end and go on at its start.
-    memcpy(slots, queue.slots + first, until_end * sizeof(void *))
-    memcpy(slots + until_end, queue.slots, first * sizeof(void *))
-    free(queue.slots)
+    if queue.slots != NULL:
+        # Full: the oldest entries run from `first` to the array's end and go on at its start.
+        memcpy(slots, queue.slots + first, until_end * sizeof(void *))
+        memcpy(slots + until_end, queue.slots, first * sizeof(void *))
+        free(queue.slots)
     queue.slots = slots
-    queue.tail = queue.capacity
+    queue.tail -= queue.head
     queue.head = 0
     queue.capacity = capacity
     return 0

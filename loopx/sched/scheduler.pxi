@@ -19,8 +19,8 @@ cdef class Scheduler:
     cdef object current_handle                # in debug mode, while it runs
 
     def __cinit__(self):
-        if ready_queue_init(&self.ready, 64) < 0 or ready_queue_init(&self.due, 16) < 0:
-            raise MemoryError
+        ready_queue_init(&self.ready, 64)
+        ready_queue_init(&self.due, 16)
         self.slow_callback_duration = 0.1
 
     def __dealloc__(self):
