@@ -102,3 +102,45 @@ loopx.new_event_loop().close()
 print("there was room" if rings else "made")
 """)
     assert said == ["made"]
+
+
+REGISTRATIONS = """
+registrations = []
+register = control.RingControl.register_buffer_ring
+def noted(*arguments):
+    try:
+        registered = register(*arguments)
+    except EngineUnavailable:
+        registrations.append("refused")
+        raise
+    registrations.append("made")
+    return registered
+control.RingControl.register_buffer_ring = noted
+"""
+
+
+@pytest.mark.parametrize("limit_kib", [16, 32, 40])
+def test_connections_without_memory_for_provided_buffers(limit_kib: int) -> None:
+    """There is room for a ring alone. Small pieces, many at that, and a large one are received."""
+    said = in_limit(f"""{REGISTRATIONS}
+limit({limit_kib})
+print(loopx.run(ask([b"line"] * 20 + [bytes(1_000_000)] + [b"line"] * 20)), *registrations)
+""")
+    assert said == ["answered refused"]
+
+
+def test_the_next_ring_asks_again_for_provided_buffers() -> None:
+    said = in_limit(f"""{REGISTRATIONS}
+import threading
+limit(1024)
+resource.setrlimit(resource.RLIMIT_MEMLOCK, (40 * 1024, 1024 * 1024))
+loop = loopx.new_event_loop()
+loop.run_until_complete(ask([b"line"]))
+resource.setrlimit(resource.RLIMIT_MEMLOCK, (1024 * 1024,) * 2)
+thread = threading.Thread(target=lambda: loop.run_until_complete(ask([b"line"] * 20)))
+thread.start()
+thread.join()
+loop.close()
+print(*registrations)
+""")
+    assert said == ["refused made"]
