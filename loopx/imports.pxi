@@ -221,6 +221,7 @@ try:
 except ImportError:                   # an interpreter built without OpenSSL
     ssl = None
 
+from loopx.errors import EngineUnavailable
 from loopx.ring.control import RingControl, ensure_available
 from loopx.ring.limits import explain
 

@@ -118,6 +118,27 @@ cdef class CollectingEngine(Engine):
             buffer_recycle(&self.buffers, flags >> IORING_CQE_BUFFER_SHIFT)
         return 0
 
+    cdef int provide_buffers(self) except -1:
+        """Hand a new ring of buffers every one that holds nothing still to be dispatched."""
+        cdef char held[BUFFERS_MAX]
+        cdef size_t index
+        cdef int buffer_id
+        cdef unsigned int flags
+        io_uring_buf_ring_init(self.buffers.ring)
+        if self.buffers.count == 0:
+            buffers_grow(&self.buffers)
+            return 0
+        memset(held, 0, sizeof(held))
+        for index in range(self.collected_head, self.collected_tail):
+            flags = self.collected[index].flags
+            if flags & IORING_CQE_F_BUFFER:
+                held[flags >> IORING_CQE_BUFFER_SHIFT] = 1
+        for buffer_id in range(self.buffers.count):
+            if not held[buffer_id]:
+                buffer_recycle(&self.buffers, buffer_id)
+        buffers_publish(&self.buffers)
+        return 0
+
     cdef int more_receive_buffers(self) except -1:
         buffers_publish(&self.buffers)
         buffers_grow(&self.buffers)

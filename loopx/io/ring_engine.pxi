@@ -27,6 +27,7 @@ cdef class RingEngine(EnteringEngine):
     #                                       so that the garbage collector sees them
     cdef Py_ssize_t held_by_kernel        # started, terminal completion not yet collected
     cdef list foreign_cancels             # (owner, address) of what other threads cancelled
+    cdef bint buffers_refused             # for want of locked memory, by the ring there is
     cdef bint suspending
     cdef bint abandoned                   # this is a forked child's copy
     cdef bint closed
@@ -79,34 +80,26 @@ cdef class RingEngine(EnteringEngine):
         control, self.control = self.control, None
         self.buffers.ring = NULL
         self.buffers.recycled = 0
+        self.buffers_refused = False
         if control is not None:
             control.close()
         return 0
 
     cdef int need_buffers(self) except -1:
-        """Register the ring of provided buffers with this ring and hand it every free one."""
-        cdef char held[BUFFERS_MAX]
-        cdef size_t index
-        cdef int buffer_id
-        cdef unsigned int flags
-        if self.buffers.ring != NULL:
-            return 0
-        self.buffers.ring = <io_uring_buf_ring *><size_t>self.control.register_buffer_ring(
-            BUFFERS_MAX, BUFFER_GROUP)
-        io_uring_buf_ring_init(self.buffers.ring)
-        if self.buffers.count == 0:
-            buffers_grow(&self.buffers)
-            return 0
-        memset(held, 0, sizeof(held))
-        for index in range(self.collected_head, self.collected_tail):
-            flags = self.collected[index].flags
-            if flags & IORING_CQE_F_BUFFER:
-                held[flags >> IORING_CQE_BUFFER_SHIFT] = 1
-        for buffer_id in range(self.buffers.count):
-            if not held[buffer_id]:
-                buffer_recycle(&self.buffers, buffer_id)
-        buffers_publish(&self.buffers)
-        return 0
+        """Register the ring of provided buffers with this ring and hand it every free one.
+
+        Returns 0 where no memory may be locked for it. That is not asked again of this ring: each
+        time the answer takes as long as the patience with late memory lasts.
+        """
+        if self.buffers.ring == NULL and not self.buffers_refused:
+            try:
+                self.buffers.ring = <io_uring_buf_ring *><size_t>self.control.register_buffer_ring(
+                    BUFFERS_MAX, BUFFER_GROUP)
+            except EngineUnavailable:
+                self.buffers_refused = True
+                return 0
+            self.provide_buffers()
+        return self.buffers.ring != NULL
 
     # ---- submitting -----------------------------------------------------------------------
 
@@ -128,9 +121,9 @@ cdef class RingEngine(EnteringEngine):
         """Write the submission entry of an operation that is idle or was queued."""
         cdef io_uring_sqe *sqe
         self.need_ring()
-        if operation.kind == RECEIVE_MULTISHOT:
-            self.need_buffers()
-        elif operation.kind == SEND_QUIETLY:
+        if operation.kind == RECEIVE_MULTISHOT and not self.need_buffers():
+            return self.refuse(operation)
+        if operation.kind == SEND_QUIETLY:
             # Nothing may fail once the entry is taken: the kernel would get it all the same.
             operation_list_reserve(&self.quiet)
         sqe = self.next_submission()
@@ -141,6 +134,12 @@ cdef class RingEngine(EnteringEngine):
         self.submissions += 1
         self.held_by_kernel += not operation.internal
         return 0
+
+    cdef int refuse(self, Operation *operation) except -1:
+        """Have the operation end with ENOMEM, as if the kernel had said so."""
+        operation.state = OPERATION_SUBMITTED
+        self.completions += 1
+        return self.keep_collected(operation, -ENOMEM, 0)
 
     cdef int submit(self, Operation *operation) except -1:
         if self.closed:

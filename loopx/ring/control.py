@@ -19,6 +19,8 @@ from loopx._liburing import ffi, lib
 from loopx.ring.limits import KERNEL_NEEDED, explain, read_limits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from loopx._liburing import _CData
 
 # By number, since liburing 2.3's header lacks them: io_uring_enter(2), <linux/io_uring.h>.
@@ -27,8 +29,8 @@ ENTER_NO_IOWAIT = 1 << 7  # Linux 6.15: an idle loop does not count as iowait
 FEATURE_NO_IOWAIT = 1 << 17  # Linux 6.15
 
 ENTRIES_MIN = 8
-# Of RLIMIT_MEMLOCK a closed ring's memory is given back some time later: who makes and closes
-# loops in a row meets ENOMEM that goes away by waiting.
+# Of RLIMIT_MEMLOCK a closed ring's memory is given back some time later, and it is counted by user:
+# who makes and closes loops in a row, or is started again, meets ENOMEM that goes away by waiting.
 RETRY_SECONDS = 0.001
 PATIENCE_SECONDS = 0.3
 # Kernel worker threads, those for regular files and those for everything else. Loops submit nothing
@@ -99,6 +101,16 @@ def _thread_slots(pid: int) -> _ThreadSlots:
     if slots is None or slots.pid != pid:
         slots = _per_thread.slots = _ThreadSlots(pid)
     return slots
+
+
+def _patiently(call: Callable[..., int], *arguments: object) -> int:
+    """What `call` returns, minus ENOMEM only if it still does when the patience has ended."""
+    patience_ends = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        result = call(*arguments)
+        if result != -errno.ENOMEM or time.monotonic() >= patience_ends:
+            return result
+        time.sleep(RETRY_SECONDS)
 
 
 class RingControl:
@@ -201,12 +213,7 @@ class RingControl:
         registration.ring_addr = address = int(ffi.cast("uintptr_t", pages))
         registration.ring_entries = entries
         registration.bgid = group
-        patience_ends = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            code = -lib.io_uring_register_buf_ring(self._ring, registration, 0)
-            if code != errno.ENOMEM or time.monotonic() >= patience_ends:
-                break
-            time.sleep(RETRY_SECONDS)
+        code = -_patiently(lib.io_uring_register_buf_ring, self._ring, registration, 0)
         if code != 0:
             lib.loopx_unmap_pages(pages, pages_bytes)
             if code == errno.ENOMEM:
@@ -287,7 +294,7 @@ def ensure_available() -> None:
     params = ffi.new("struct io_uring_params *")
     params.flags = LADDER[0]
     params.cq_entries = 2 * ENTRIES_MIN
-    fd: int = lib.loopx_setup(ENTRIES_MIN, params)
+    fd = _patiently(lib.loopx_setup, ENTRIES_MIN, params)
     if fd < 0:
         limits = read_limits()
         # On a kernel that is new enough, RingControl's ladder has another rung to try.

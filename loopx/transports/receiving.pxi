@@ -58,6 +58,8 @@ cdef class ReceivingTransport(SocketTransport):
             self.deliver(None)
         elif result == -ENOBUFS:
             engine.more_receive_buffers()
+        elif result == -ENOMEM:                # no locked memory for provided buffers
+            self.bulk_bytes = BULK_RECEIVE_BYTES_MIN
         elif result != -ECANCELED and result != -EAGAIN and result != -EINTR:
             self.deliver(OSError(-result, os.strerror(-result)))
         return 0

@@ -129,19 +129,6 @@ def test_the_sysctl_is_named(value: int) -> None:
     assert "sysctl -w kernel.io_uring_disabled=0" in said
 
 
-def test_without_locked_memory_a_ring_is_made_or_the_limit_named() -> None:
-    # Root may lock whatever it likes, so the child becomes nobody first.
-    drop = f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})" if not os.getuid() else ""
-    said = output_of(
-        f"{TRY}\nimport os, resource\n"
-        "resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))\n"
-        f"{drop}\nattempt()"
-    )[0]
-    if said != "made":
-        assert said.startswith(f"ENOMEM {errno.ENOMEM} io_uring is not available")
-        assert "RLIMIT_MEMLOCK is 0 bytes" in said
-
-
 @pytest.mark.skipif(
     "asan" in os.environ.get("LD_PRELOAD", ""),
     reason="the address sanitizer cannot live with a limit of address space",
@@ -262,29 +249,3 @@ def test_the_exception_survives_pickling() -> None:
     copy = pickle.loads(pickle.dumps(failure))
     assert isinstance(copy, EngineUnavailable)
     assert (str(copy), copy.errno, copy.cause) == (str(failure), errno.EMFILE, "EMFILE")
-
-
-@pytest.mark.parametrize("limit_kib", [64, 1024])
-def test_loops_in_a_row_fit_a_small_limit_of_locked_memory(limit_kib: int) -> None:
-    """Each waits once and so has a ring; the kernel gives a closed ring's memory back late."""
-    drop = f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})" if not os.getuid() else ""
-    said = output_of(
-        "import asyncio, os, resource, loopx\n"
-        f"resource.setrlimit(resource.RLIMIT_MEMLOCK, ({limit_kib * 1024},) * 2)\n"
-        f"{drop}\n"
-        "async def main():\n"
-        "    async def echo(reader, writer):\n"
-        "        writer.write(await reader.readline())\n"
-        "        writer.close()\n"
-        "    server = await asyncio.start_server(echo, '127.0.0.1', 0)\n"
-        "    async with server:\n"
-        "        address = server.sockets[0].getsockname()\n"
-        "        reader, writer = await asyncio.open_connection(*address)\n"
-        "        writer.write(b'line\\n')\n"
-        "        line = await reader.read()\n"
-        "        writer.close()\n"
-        "    return line\n"
-        f"lines = {{loopx.run(main()) for _ in range({3 * limit_kib // 64 + 5})}}\n"
-        "print(lines)"
-    )
-    assert said == ["{b'line\\n'}"]
