@@ -56,6 +56,16 @@ def test_none_as_a_callback_is_reported(loop, schedule):
     assert isinstance(context["exception"], TypeError) and context["handle"] is handle
 
 
+@pytest.mark.parametrize("context", [5, object()])
+def test_what_is_no_context_is_reported(loop, context):
+    recorder = ExceptionRecorder(loop)
+    handle = loop.call_soon(fail, context=context)
+    run_once(loop)
+    (reported,) = recorder.contexts
+    assert isinstance(reported["exception"], (AttributeError, TypeError))
+    assert reported["handle"] is handle
+
+
 def test_base_exceptions_other_than_the_two_are_reported(loop):
     class Odd(BaseException):
         pass
