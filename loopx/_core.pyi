@@ -430,8 +430,8 @@ class SocketCalls(BaseLoop):
 
     def _recv_into_future(self, sock: socket, buffer: WriteableBuffer) -> _Future[int]:
         """A future of how many bytes were received into `buffer`."""
-    async def sock_recv(self, sock: socket, nbytes: int) -> bytes:
-        """Receive at most `nbytes` bytes; b"" means that the peer has shut down (recv(2))."""
+    async def sock_recv(self, sock: socket, n: int) -> bytes:
+        """Receive at most `n` bytes; b"" means that the peer has shut down (recv(2))."""
     async def sock_sendall(self, sock: socket, data: ReadableBuffer) -> None:
         """Send all of `data`; after a failure there is no telling how much of it was sent."""
 

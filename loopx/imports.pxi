@@ -182,6 +182,7 @@ cdef extern from *:
     }
     """
     int raise_current() except -1
+    Py_ssize_t PY_SSIZE_T_MAX
     Py_ssize_t Py_REFCNT(object item) noexcept
     bint is_unshared(object item) noexcept
     void forget_hash(PyObject *item) noexcept

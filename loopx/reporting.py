@@ -81,7 +81,7 @@ class ReportingMixin(LoopCore):
             get_context = getattr(context.get(key), "get_context", None)
             if get_context is not None and context.get(key) is not None:
                 found = get_context()
-                if found is not None:
+                if hasattr(found, "run"):  # not None, nor a mistake, which is to be reported
                     return found
             elif context.get(key) is not None:
                 break

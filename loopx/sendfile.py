@@ -13,7 +13,6 @@ import asyncio
 import errno
 import os
 import socket
-import stat
 from asyncio.constants import _SendfileMode
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -46,15 +45,12 @@ def check_sendfile_arguments(file: Any, offset: object, count: object) -> None:
         raise ValueError(f"offset must be a non-negative integer (got {offset!r})")
 
 
-def _regular_fileno(file: Any) -> int:
-    """The descriptor of a regular file; SendfileNotAvailableError for anything else."""
+def _fileno(file: Any) -> int:
+    """The file's descriptor, or SendfileNotAvailableError. sendfile(2) will tell what it is."""
     try:
         fileno: int = file.fileno()
-        mode = os.fstat(fileno).st_mode
     except (AttributeError, OSError):  # io.UnsupportedOperation is an OSError
         raise asyncio.SendfileNotAvailableError("not a regular file") from None
-    if not stat.S_ISREG(mode):
-        raise asyncio.SendfileNotAvailableError("not a regular file")
     return fileno
 
 
@@ -242,7 +238,7 @@ class SendfileMixin(SocketsMixin):
         self, transport: StreamTransport, file: BinaryIO, offset: int, count: int | None
     ) -> int:
         """sendfile(2) on the transport's socket once its write buffer is empty."""
-        in_fd = _regular_fileno(file)
+        in_fd = _fileno(file)
         sock = transport.get_extra_info("socket")
         stand_in = _SendfileProtocol(self, transport)
         transport._sendfile_busy = True
@@ -269,7 +265,7 @@ class SendfileMixin(SocketsMixin):
         self, sock: socket.socket, file: BinaryIO, offset: int, count: int | None
     ) -> int:
         """sendfile(2) on the caller's socket."""
-        in_fd = _regular_fileno(file)
+        in_fd = _fileno(file)
 
         async def wait_for_room() -> None:
             await self._wait_writable(sock.fileno())
@@ -306,11 +302,12 @@ class SendfileMixin(SocketsMixin):
         except OSError as exc:
             if exc.errno == errno.ENOTCONN:
                 raise ConnectionError(errno.ENOTCONN, "socket is not connected") from exc
-            if sent == 0:  # a file system that sendfile(2) cannot read from
+            if sent == 0:  # a pipe, or a file system that sendfile(2) cannot read from
                 raise asyncio.SendfileNotAvailableError("os.sendfile call failed") from exc
             raise
         finally:
-            _leave_position(file, offset + sent)
+            if sent:
+                _leave_position(file, offset + sent)
         return sent
 
     async def _sendfile_fallback(

@@ -112,15 +112,15 @@ cdef int on_send_ready(Operation *operation, int result, unsigned int flags) exc
 cdef class SocketCalls(BaseLoop):
     """A loop's sock_* methods that run per packet; the others are in sockets.py."""
 
-    async def sock_recv(self, sock, nbytes):
-        """Receive at most `nbytes` bytes; b"" means that the peer has shut down (recv(2))."""
+    async def sock_recv(self, sock, n):
+        """Receive at most `n` bytes; b"" means that the peer has shut down (recv(2))."""
         cdef DescriptorWait wait
         if self.debug or type(sock) is not PlainSocket:
             self._check_sock(sock)
-        data = receive_now_or_none(sock, nbytes)
+        data = receive_now_or_none(sock, n)
         if data is not None:
             return data
-        wait = receive_later(self, sock, nbytes, None)
+        wait = receive_later(self, sock, n, None)
         try:
             return await wait.future
         finally:

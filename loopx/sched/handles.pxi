@@ -71,7 +71,7 @@ cdef class Handle:
         cdef object callback = self._callback
         cdef object args = self._args
         cdef object context = self._context
-        if callback is None:
+        if args is None:                      # cancelled; a callback that is None is a mistake
             return 0
         try:
             PyContext_Enter(context)

@@ -249,12 +249,14 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
         """Close at once. What the socket takes without waiting is still sent."""
         if self.check_caller():
             return self.hand_over(self.abort, ())
-        if (not self.lost and self.sending is not None and self.in_unsent
-                and self.send_operation.state == OPERATION_IDLE):
-            self.send_inline()
         self.force_close(None)
 
     cdef int force_close(self, error) except -1:
+        """As abort(), and what TLS, and a protocol's callback that raised, end with."""
+        if (not self.lost and self.sending is not None and self.in_unsent
+                and self.send_operation.state == OPERATION_IDLE):
+            self.in_unsent = False             # a send that fails leads here again
+            self.send_inline()
         if self.lost:
             return 0
         self.unsent_bytes = 0

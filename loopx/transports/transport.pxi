@@ -153,8 +153,8 @@ cdef class DescriptorTransport(SendingTransport):
             raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
         if self.check_caller():
             return self.hand_over(self.set_write_buffer_limits, (high, low))
-        self.high_water_bytes = high
-        self.low_water_bytes = low
+        self.high_water_bytes = water_mark(high)
+        self.low_water_bytes = water_mark(low)
         self.pause_protocol_if_full()
 
     cdef int pause_protocol_if_full(self) except -1:
@@ -379,3 +379,8 @@ cdef class DescriptorTransport(SendingTransport):
         self.leave_server()
         if not self.loop.forked:
             warnings.warn(f"unclosed transport {description}", ResourceWarning, source=self)
+
+
+cdef Py_ssize_t water_mark(bytes_or_more) except -1:
+    """A mark as asyncio takes it: fractions do not count, and it may be infinite."""
+    return PY_SSIZE_T_MAX if bytes_or_more >= PY_SSIZE_T_MAX else int(bytes_or_more)

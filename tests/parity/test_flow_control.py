@@ -55,6 +55,27 @@ def test_setting_limits(
     run(loop, main())
 
 
+def test_limits_that_are_no_integers(loop: asyncio.AbstractEventLoop) -> None:
+    """They are compared with, so that a fraction is as good, and so is a limit never reached."""
+
+    async def main() -> None:
+        async with with_peer(Recorder) as (protocol, peer):
+            transport = protocol.transport
+            for high in (float("inf"), 1 << 100):
+                transport.set_write_buffer_limits(high=high, low=0.5)
+                transport.write(BIG)
+                assert flow_calls(protocol) == []
+            transport.set_write_buffer_limits(high=1e6)
+            assert transport.get_write_buffer_limits() == (250_000, 1_000_000)
+            assert flow_calls(protocol) == ["pause_writing"]
+            await peer.recv_exactly(2 * len(BIG))
+            await protocol.writable.wait()
+            with pytest.raises(ValueError):
+                transport.set_write_buffer_limits(high=float("nan"))
+
+    run(loop, main())
+
+
 @pytest.mark.parametrize(
     "arguments", [{"high": 1, "low": 2}, {"high": -1}, {"low": -1}, {"high": 5, "low": -5}]
 )

@@ -44,6 +44,28 @@ def test_every_way_of_scheduling_reports(loop, schedule):
     assert [type(context["exception"]) for context in recorder.contexts] == [ZeroDivisionError]
 
 
+@pytest.mark.parametrize("schedule", ["call_soon", "call_soon_threadsafe", "call_later", "call_at"])
+def test_none_as_a_callback_is_reported(loop, schedule):
+    recorder = ExceptionRecorder(loop)
+    arguments = {"call_later": (0,), "call_at": (loop.time(),)}.get(schedule, ())
+    handle = getattr(loop, schedule)(*arguments, None)
+    cancelled = getattr(loop, schedule)(*arguments, None)
+    cancelled.cancel()
+    run_turns(loop, 3)
+    (context,) = recorder.contexts
+    assert isinstance(context["exception"], TypeError) and context["handle"] is handle
+
+
+@pytest.mark.parametrize("context", [5, object()])
+def test_what_is_no_context_is_reported(loop, context):
+    recorder = ExceptionRecorder(loop)
+    handle = loop.call_soon(fail, context=context)
+    run_once(loop)
+    (reported,) = recorder.contexts
+    assert isinstance(reported["exception"], (AttributeError, TypeError))
+    assert reported["handle"] is handle
+
+
 def test_base_exceptions_other_than_the_two_are_reported(loop):
     class Odd(BaseException):
         pass

@@ -5,6 +5,7 @@ loopx only.  What changes the process for good (a policy) runs in a process of i
 
 import asyncio
 import contextvars
+import inspect
 import sys
 import threading
 
@@ -74,6 +75,29 @@ def test_a_loop_can_be_made_by_its_class_and_subclassed():
     assert "Mine" in repr(mine)
     assert mine.run_until_complete(asyncio.sleep(0.001, "mine")) == "mine"
     mine.close()
+
+
+def parameters(function):
+    """(name, kind, default) of those that a caller may give by name or by position."""
+    every = inspect.signature(function).parameters.values()
+    named = [each for each in every if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)]
+    return [(each.name, each.kind, each.default) for each in named]
+
+
+def by_position(function):
+    return [each for each in parameters(function) if each[1] is not inspect.Parameter.KEYWORD_ONLY]
+
+
+METHODS = [name for name in dir(asyncio.SelectorEventLoop) if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_take_what_asyncios_take(name):
+    """By the same names, in the same order; loopx has those of newer Pythons besides."""
+    theirs, ours = getattr(asyncio.SelectorEventLoop, name), getattr(loopx.Loop, name)
+    assert inspect.iscoroutinefunction(ours) == inspect.iscoroutinefunction(theirs)
+    assert [each for each in parameters(theirs) if each not in parameters(ours)] == []
+    assert by_position(ours)[: len(by_position(theirs))] == by_position(theirs)
 
 
 def test_run_returns_and_raises_what_main_does():

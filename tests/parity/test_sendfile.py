@@ -149,6 +149,41 @@ def test_what_is_not_a_file_falls_back(loop: asyncio.AbstractEventLoop) -> None:
     run(loop, main())
 
 
+def test_a_device_needs_no_fallback(loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        async with with_peer(Recorder) as (protocol, peer):
+            with open("/dev/zero", "rb") as zeros:
+                sending = loop.sendfile(protocol.transport, zeros, 0, 1000, fallback=False)
+                assert await sending == 1000
+            assert await peer.recv_exactly(1000) == bytes(1000)
+
+    run(loop, main())
+
+
+def test_a_pipe_without_fallback(loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        reading, writing = os.pipe()
+        os.close(writing)
+        async with with_peer(Recorder) as (protocol, _):
+            with open(reading, "rb") as pipe, pytest.raises(asyncio.SendfileNotAvailableError):
+                await loop.sendfile(protocol.transport, pipe, 0, 1000, fallback=False)
+
+    run(loop, main())
+
+
+def test_the_position_when_nothing_is_sent(
+    loop: asyncio.AbstractEventLoop, path: pathlib.Path
+) -> None:
+    async def main() -> None:
+        async with with_peer(Recorder) as (protocol, _):
+            with path.open("rb") as file:
+                file.seek(7)
+                assert await loop.sendfile(protocol.transport, file, SIZE_BYTES) == 0
+                assert file.tell() == 7
+
+    run(loop, main())
+
+
 def test_over_tls(loop: asyncio.AbstractEventLoop, path: pathlib.Path) -> None:
     async def main() -> None:
         async with connected(
