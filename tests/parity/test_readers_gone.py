@@ -10,7 +10,7 @@ import socket
 
 import pytest
 
-from tests.support.loops import run_turns
+from tests.support.loops import run_on_until, run_turns
 from tests.support.net import Peer, capture_errors, only_on, run, serving, tcp_pair, turns
 from tests.support.recorders import Echo, Recorder
 
@@ -60,7 +60,7 @@ def test_the_number_can_be_watched_again_after_removal(loop, turns_before):
         loop.add_reader(again, lambda: new.append(os.read(again, 10)))
         run_turns(loop, 3)
         os.write(write_again, b"new")
-        run_for(loop)
+        run_on_until(loop, lambda: new)
         assert (old, new) == ([], [b"new"])
         assert loop.remove_reader(again) is True
     finally:

@@ -21,6 +21,8 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
 KNOWN_KINDS = ("asyncio", "loopx", "uvloop")
 DEFAULT_KINDS = ("asyncio", "loopx")
+LOOK_EVERY_S = 0.001
+LINGER_S = 0.02
 
 
 def selected_kinds() -> tuple[str, ...]:
@@ -141,6 +143,20 @@ def run_until(loop: asyncio.AbstractEventLoop, condition: Callable[[], object]) 
     """Run turn after turn until the condition holds; the test's time limit ends it else."""
     while not condition():
         run_once(loop)
+
+
+def run_on_until(loop: asyncio.AbstractEventLoop, condition: Callable[[], object]) -> None:
+    """Run without a stop until the condition holds, which the test's time limit waits for, and
+    then a little longer, for what must not follow."""
+
+    def look() -> None:
+        if condition():
+            loop.call_later(LINGER_S, loop.stop)
+        else:
+            loop.call_later(LOOK_EVERY_S, look)
+
+    loop.call_soon(look)
+    loop.run_forever()
 
 
 class ExceptionRecorder:
