@@ -4,9 +4,9 @@
 from cpython.bytearray cimport PyByteArray_CheckExact, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize
 from cpython.bytes cimport PyBytes_GET_SIZE
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
-from cpython.exc cimport PyErr_CheckSignals
+from cpython.exc cimport PyErr_CheckSignals, PyErr_SetString
 from cpython.object cimport PyObject, PyTypeObject, inquiry, traverseproc, visitproc
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from cpython.sequence cimport PySequence_InPlaceConcat
@@ -176,6 +176,10 @@ cdef extern from *:
         PyObject *args[2] = {object, argument};
         return PyObject_VectorcallMethod(name, args, 2, NULL);
     }
+
+    static inline int get_writable_buffer(PyObject *object, Py_buffer *view) {
+        return PyObject_GetBuffer(object, view, PyBUF_WRITABLE);
+    }
     """
     int raise_current() except -1
     Py_ssize_t Py_REFCNT(object item) noexcept
@@ -184,6 +188,7 @@ cdef extern from *:
     PyObject *call_with_tuple(object callable, object args)
     PyObject *call_method_0(object obj, object name)
     PyObject *call_method_1(object obj, object name, object argument)
+    int get_writable_buffer(PyObject *obj, Py_buffer *view)    # -1: with its exception set
     int resize_bytes "_PyBytes_Resize"(PyObject **data, Py_ssize_t length) except -1
 
 cdef extern from "transports/transport_base.h":
