@@ -41,16 +41,16 @@ cdef class ReceivingTransport(SocketTransport):
         return self.fatal_error(OSError(EBADF, os.strerror(EBADF)),
                                 "Fatal read error on socket transport")
 
-    cdef int received(self, int result, unsigned int flags, bint last) except -1:
+    cdef int received(self, int result, unsigned int flags) except -1:
         """A completion of the multishot receive."""
         cdef Engine engine = self.loop.engine
         if self.closing:
             engine.drop_received(flags)
         elif result > 0 and self.buffered_protocol and not self.must_hold():
-            self.received_for_buffer(result, flags, last)
+            self.received_for_buffer(result, flags)
         elif result > 0:
             data = engine.take_received(&self.receive_operation, result, flags)
-            self.look_for_bulk(PyBytes_GET_SIZE(data), last)
+            self.look_for_bulk(PyBytes_GET_SIZE(data))
             self.deliver(data)
             engine.take_back_bytes(data)
         elif result == 0:
@@ -61,12 +61,11 @@ cdef class ReceivingTransport(SocketTransport):
             self.deliver(OSError(-result, os.strerror(-result)))
         return 0
 
-    cdef inline int look_for_bulk(self, Py_ssize_t length, bint last) except -1:
+    cdef inline int look_for_bulk(self, Py_ssize_t length) except -1:
         """So much came at once: whether to receive straight into what is handed out."""
         if length >= BULK_BYTES and not self.bulk_bytes:
             self.bulk_bytes = BULK_RECEIVE_BYTES_MIN
-            if not last:
-                self.stop_receiving()
+            self.stop_receiving()
         return 0
 
     cdef int readable(self, int result) except -1:
@@ -76,7 +75,7 @@ cdef class ReceivingTransport(SocketTransport):
         if not self.descriptor_is_ours():
             return self.descriptor_is_gone()
         if self.buffered_protocol:
-            return self.receive_into_protocol()
+            return self.received_for_buffer(0, 0)
         data = receive_bytes(self.fd, self.bulk_bytes, receive_now)
         self.loop.engine.system_calls += 1
         if data is None:
@@ -100,27 +99,6 @@ cdef class ReceivingTransport(SocketTransport):
             self.small_reads = 0
             self.bulk_bytes = 0
 
-    cdef int receive_into_protocol(self) except -1:
-        """Bulk into a BufferedProtocol's own buffer."""
-        cdef Py_buffer view
-        cdef ssize_t length
-        cdef int error
-        if not self.get_buffer(-1, &view):
-            return 0
-        with nogil:
-            length = posix_recv(self.fd, view.buf, view.len, MSG_DONTWAIT)
-            error = errno
-        PyBuffer_Release(&view)
-        self.loop.engine.system_calls += 1
-        if length > 0:
-            self.adapt_bulk(length)
-            return self.buffer_updated(length)
-        if length == 0:
-            return self.deliver(None)
-        if error == EAGAIN or error == EINTR:
-            return 0
-        return self.deliver(OSError(error, os.strerror(error)))
-
     cdef inline bint must_hold(self) noexcept:
         """Whether what comes now has to wait: for resume_reading, or for what is held already."""
         return self.paused or self.held is not None or self.delivery_scheduled
@@ -129,10 +107,7 @@ cdef class ReceivingTransport(SocketTransport):
         """Hand to the protocol bytes, the end of the stream (None), or an exception."""
         cdef double started
         if self.must_hold():
-            if self.held is None:
-                self.held = []
-            self.held.append(item)
-            return self.stop_receiving()
+            return self.hold(item)
         started = monotonic_seconds() if self.loop.debug else 0
         PyContext_Enter(self.context)
         try:
@@ -142,6 +117,12 @@ cdef class ReceivingTransport(SocketTransport):
         if started:
             self.report_if_slow(EOF_RECEIVED if item is None else DATA_RECEIVED, started)
         return 0
+
+    cdef int hold(self, item) except -1:
+        if self.held is None:
+            self.held = []
+        self.held.append(item)
+        return self.stop_receiving()
 
     cdef int deliver_in_context(self, item) except -1:
         cdef PyObject *result
@@ -198,28 +179,50 @@ cdef class ReceivingTransport(SocketTransport):
 
     # ---- a BufferedProtocol ---------------------------------------------------------------
 
-    cdef int received_for_buffer(self, int result, unsigned int flags, bint last) except -1:
-        """A completion of the multishot receive: from the kernel's buffers into the protocol's."""
+    cdef int received_for_buffer(self, int result, unsigned int flags) except -1:
+        """A completion of the multishot receive, or 0: the socket is readable, in bulk mode."""
         cdef double started = monotonic_seconds() if self.loop.debug else 0
-        cdef Py_ssize_t length = self.loop.engine.received_bytes(&self.receive_operation, result,
-                                                                 flags)
-        self.look_for_bulk(length, last)
         PyContext_Enter(self.context)
         try:
-            self.copy_received(length, result, flags)
+            if result:
+                self.copy_received(result, flags)
+            else:
+                self.receive_into_protocol()
         finally:
             PyContext_Exit(self.context)
         if started:
             self.report_if_slow(BUFFER_UPDATED, started)
         return 0
 
-    cdef int copy_received(self, Py_ssize_t length, int result, unsigned int flags) except -1:
-        """Copy `length` bytes that came together. get_buffer() may do anything: what came is
-        looked at once more after it."""
+    cdef int receive_into_protocol(self) except -1:
+        """From the socket into the protocol's buffer."""
+        cdef Py_buffer view
+        cdef ssize_t length
+        cdef int error
+        if not self.get_buffer(-1, &view):
+            return 0
+        with nogil:
+            length = posix_recv(self.fd, view.buf, view.len, MSG_DONTWAIT)
+            error = errno
+        PyBuffer_Release(&view)
+        self.loop.engine.system_calls += 1
+        if length > 0:
+            self.adapt_bulk(length)
+            return self.buffer_updated(length)
+        if length < 0 and (error == EAGAIN or error == EINTR):
+            return 0
+        item = None if length == 0 else OSError(error, os.strerror(error))
+        return self.hold(item) if self.must_hold() else self.deliver_in_context(item)
+
+    cdef int copy_received(self, int result, unsigned int flags) except -1:
+        """From the kernel's buffers into the protocol's. get_buffer() may do anything: what came
+        is looked at once more after it."""
         cdef Engine engine = self.loop.engine
+        cdef Py_ssize_t length = engine.received_bytes(&self.receive_operation, result, flags)
         cdef object protocol = self.protocol, hint = length
         cdef Py_buffer view
         cdef Py_ssize_t copied
+        self.look_for_bulk(length)
         if ask_for_buffer(protocol, hint, &view) < 0:
             return self.keep_received(result, flags)
         copied = engine.copy_received(&self.receive_operation, <char *>view.buf, view.len, result,
@@ -273,7 +276,7 @@ cdef class ReceivingTransport(SocketTransport):
                 self.hold_first(data[offset:])
             raise
         if self.paused:
-            return self.deliver(data[offset:])
+            return self.hold(data[offset:])
         return self.deliver_in_context(data[offset:])
 
     cdef int hold_first(self, data) except -1:
@@ -358,7 +361,7 @@ cdef int on_received(Operation *operation, int result, unsigned int flags) excep
         if operation.kind == POLL:
             transport.readable(result)
         else:
-            transport.received(result, flags, last)
+            transport.received(result, flags)
     finally:
         if last:
             if transport.closing:
