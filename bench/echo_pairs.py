@@ -16,6 +16,7 @@ from typing import Any
 
 HOST = "127.0.0.1"
 MESSAGE = b"x" * 1023 + b"\n"
+BUFFER_BYTES = 65_536
 
 Operate = Callable[[int], Awaitable[None]]
 
@@ -28,7 +29,7 @@ class Ends:
     """
 
     def __init__(self) -> None:
-        self.each: list[ProtocolEnd | StreamEnd | SocketEnd] = []
+        self.each: list[ProtocolEnd | BufferedEnd | StreamEnd | SocketEnd] = []
         self.starters: list[Callable[[], object]] = []
 
     async def send_to_and_fro(self, count: int) -> None:
@@ -65,6 +66,30 @@ class ProtocolEnd(asyncio.Protocol):
         if self.left:
             self.left -= 1
             self.transport.write(data)
+        else:
+            self.ends.one_is_through()
+
+
+class BufferedEnd(asyncio.BufferedProtocol):
+    """Receives into a buffer of its own, which is asked for each time, and writes it back."""
+
+    left = 0
+
+    def __init__(self, ends: Ends) -> None:
+        self.ends = ends
+        self.buffer = memoryview(bytearray(BUFFER_BYTES))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: Any = transport
+        self.ends.each.append(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self.left:
+            self.left -= 1
+            self.transport.write(bytes(self.buffer[:nbytes]))
         else:
             self.ends.one_is_through()
 
@@ -107,6 +132,20 @@ class SocketEnd:
                 self.ends.one_is_through()
 
 
+class SocketIntoEnd(SocketEnd):
+    """``sock_recv_into`` a buffer that is kept."""
+
+    async def serve(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        buffer = memoryview(bytearray(BUFFER_BYTES))
+        while length := await loop.sock_recv_into(connection, buffer):
+            if self.left:
+                self.left -= 1
+                await loop.sock_sendall(connection, buffer[:length])
+            else:
+                self.ends.one_is_through()
+
+
 async def until_there(ends: Ends, count: int) -> None:
     """Wait until the listening side knows of its connections too."""
     while len(ends.each) < count:
@@ -114,23 +153,25 @@ async def until_there(ends: Ends, count: int) -> None:
 
 
 @asynccontextmanager
-async def protocol_echo(connections: int, tls: bool = False) -> AsyncIterator[Operate]:
+async def protocol_echo(
+    connections: int, kind: type[ProtocolEnd | BufferedEnd] = ProtocolEnd, tls: bool = False
+) -> AsyncIterator[Operate]:
     """Connections of asyncio protocols, over TLS 1.3 if asked for."""
     loop = asyncio.get_running_loop()
     ends = Ends()
     serving, connecting = tls_contexts() if tls else (None, None)
     name = "localhost" if tls else None
-    server = await loop.create_server(partial(ProtocolEnd, ends), HOST, 0, ssl=serving)
+    server = await loop.create_server(partial(kind, ends), HOST, 0, ssl=serving)
     port = server.sockets[0].getsockname()[1]
     for index in range(connections):
         transport, _ = await loop.create_connection(
-            partial(ProtocolEnd, ends), HOST, port, ssl=connecting, server_hostname=name
+            partial(kind, ends), HOST, port, ssl=connecting, server_hostname=name
         )
         ends.starters.append(partial(transport.write, MESSAGE))
         await until_there(ends, 2 * index + 2)
     yield ends.send_to_and_fro
     for end in ends.each:
-        assert isinstance(end, ProtocolEnd)
+        assert isinstance(end, kind)
         end.transport.abort()
     server.close()
 
@@ -182,7 +223,9 @@ async def streams_echo(connections: int) -> AsyncIterator[Operate]:
 
 
 @asynccontextmanager
-async def socket_echo(connections: int) -> AsyncIterator[Operate]:
+async def socket_echo(
+    connections: int, kind: type[SocketEnd] = SocketEnd
+) -> AsyncIterator[Operate]:
     """Connected TCP sockets that are no transport's."""
     ends = Ends()
     sockets = []
@@ -195,7 +238,7 @@ async def socket_echo(connections: int) -> AsyncIterator[Operate]:
             each.setblocking(False)
             each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sockets.append(each)
-            serving.append(asyncio.ensure_future(SocketEnd(ends).serve(each)))
+            serving.append(asyncio.ensure_future(kind(ends).serve(each)))
         ends.starters.append(partial(near.send, MESSAGE))
     await asyncio.sleep(0)
     yield ends.send_to_and_fro

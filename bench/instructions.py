@@ -58,8 +58,10 @@ TITLES = {
     "threadsafe": "call_soon_threadsafe, own thread",
     "echo-1": "echo, protocol, 1 connection",
     "echo-64": "echo, protocol, 64 connections",
+    "buffered-64": "echo, buffered protocol, 64 connections",
     "streams-64": "echo, streams, 64 connections",
     "sock-64": "echo, sock, 64 connections",
+    "sock-into-64": "echo, sock_recv_into, 64 connections",
     "tls-16": "echo, TLS 1.3, 16 connections",
     "aiohttp-16": "aiohttp hello, 16 connections, with the client",
 }

@@ -18,7 +18,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
-from bench.echo_pairs import Operate, aiohttp_hello, protocol_echo, socket_echo, streams_echo
+from bench.echo_pairs import (
+    BufferedEnd,
+    Operate,
+    SocketIntoEnd,
+    aiohttp_hello,
+    protocol_echo,
+    socket_echo,
+    streams_echo,
+)
 from bench.loops import LOOPS, new_event_loop
 
 BATCH = 100
@@ -129,8 +137,10 @@ WORKLOADS: dict[str, tuple[Workload, int]] = {
     "threadsafe": (without_setup(threadsafe), 1_000),
     "echo-1": (partial(protocol_echo, 1), 512),
     "echo-64": (partial(protocol_echo, 64), 1_280),
+    "buffered-64": (partial(protocol_echo, 64, BufferedEnd), 1_280),
     "streams-64": (partial(streams_echo, 64), 1_280),
     "sock-64": (partial(socket_echo, 64), 1_280),
+    "sock-into-64": (partial(socket_echo, 64, SocketIntoEnd), 1_280),
     "tls-16": (partial(protocol_echo, 16, tls=True), 640),
     "aiohttp-16": (partial(aiohttp_hello, 16), 320),
 }

@@ -70,10 +70,10 @@ class DescriptorWatch:
 
 @final
 class DescriptorWait:
-    """A future that waits for a descriptor once."""
-
-    def end(self, future: _Future[Any] | None = None) -> None:
-        """End the poll when the future was cancelled."""
+    """A future that waits for a descriptor once; end() ends the poll when it was cancelled."""
+    @property
+    def future(self) -> _Future[Any]: ...
+    def end(self, future: _Future[Any] | None = None) -> None: ...
 
 def abandon_loops_after_fork() -> None:
     """In a forked child: no loop of the parent may touch the parent's rings."""
@@ -428,8 +428,8 @@ class Acceptor:
 class SocketCalls(BaseLoop):
     """The sock_* methods that run per packet; see SocketsMixin, also for what they raise."""
 
-    def _recv_into_future(self, sock: socket, buffer: WriteableBuffer) -> _Future[int]:
-        """A future of how many bytes were received into `buffer`."""
+    def _recv_into_now(self, sock: socket, buffer: WriteableBuffer) -> int | None: ...
+    def _recv_into_later(self, sock: socket, buffer: WriteableBuffer) -> DescriptorWait: ...
     async def sock_recv(self, sock: socket, n: int) -> bytes:
         """Receive at most `n` bytes; b"" means that the peer has shut down (recv(2))."""
     async def sock_sendall(self, sock: socket, data: ReadableBuffer) -> None:

@@ -28,7 +28,7 @@ include "io/addresses.pxi"                # socket addresses as asyncio shows th
 include "io/base_loop.pxi"                # the loop as the files below see it: scheduler, engine
 include "io/readiness.pxi"                # add_reader, add_writer, waiting for a descriptor
 include "io/reading.pxi"                  # recv and read into new bytes
-include "io/sockets.pxi"                  # sock_recv and sock_sendall
+include "io/sockets.pxi"                  # sock_recv, sock_sendall, half of sock_recv_into
 include "io/wakeup.pxi"                   # the self-pipe that signals write to
 
 include "transports/tls.pxi"              # TLS: asyncio's, compiled where it is hot

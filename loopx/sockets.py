@@ -2,9 +2,9 @@
 
 Owns nothing: sockets belong to the caller, operations in flight to the core. Each call tries
 once inline and only then goes through the ring; awaiting the core's future and cancelling it
-leaves the descriptor free for the next operation. sock_recv and sock_sendall, which run per
-packet, are native (loop.pxi, io/sockets.pxi). Called on the loop's own thread only. Must
-not keep a reference to a socket, a buffer or a future after the call is over.
+leaves the descriptor free for the next operation. sock_recv, sock_sendall and what
+sock_recv_into calls, which run per packet, are native (io/sockets.pxi). Called on the loop's own
+thread only. Must not keep a reference to a socket, a buffer or a future after the call is over.
 """
 
 from __future__ import annotations
@@ -49,12 +49,15 @@ class SocketsMixin(DNSMixin):
 
     async def sock_recv_into(self, sock: socket.socket, buf: WriteableBuffer) -> int:
         """Receive into the writable buffer `buf`; return the number of bytes written to it."""
-        self._check_sock(sock)
+        length = self._recv_into_now(sock, buf)
+        if length is not None:
+            return length
+        wait = self._recv_into_later(sock, buf)
         try:
-            return sock.recv_into(buf)
-        except (BlockingIOError, InterruptedError):
-            pass
-        return await self._recv_into_future(sock, buf)
+            received: int = await wait.future
+            return received
+        finally:
+            wait.end()
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
         """Receive one datagram of at most `bufsize` bytes; return it and the sender's address."""

@@ -179,6 +179,31 @@ def test_more_than_a_buffer_takes(
 
 @both_errors
 @held_or_not
+@pytest.mark.parametrize("size_bytes", [4, 100])
+def test_get_buffer(loop: Loop, error: type[BaseException], held: bool, size_bytes: int) -> None:
+    """It raises every second time, before there is anywhere to put what came."""
+
+    class Second(BufferedRecorder):
+        space_bytes, calls_so_far = size_bytes, 0
+
+        def get_buffer(self, sizehint: int) -> Any:
+            self.calls_so_far += 1
+            if self.calls_so_far % 2:
+                raise error
+            return super().get_buffer(sizehint)
+
+    async def main() -> bytes:
+        async with with_peer(Second, "unix") as (protocol, peer):
+            await arrive(protocol, peer, TWELVE, held=held, end=True)
+            await protocol.lost
+            return bytes(protocol.buffer)
+
+    data, interrupted = run_through(loop, main())
+    assert data == TWELVE and interrupted >= -(-len(TWELVE) // size_bytes)
+
+
+@both_errors
+@held_or_not
 def test_pausing_before_it_raises(loop: Loop, error: type[BaseException], held: bool) -> None:
     """What is left waits for resume_reading, and comes then."""
     factory = raising(FourBytes, "buffer_updated", error, times=2, besides=pause)

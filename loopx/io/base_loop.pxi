@@ -17,6 +17,7 @@ cdef class BaseLoop(Scheduler):
     cdef PyObject **owners           # by descriptor: the transport that uses it, borrowed
     cdef int owners_length
     cdef char *datagram_space        # what datagrams are received into; NULL until needed
+    cdef PyObject *receive_space     # bytes that sock_recv fills next; NULL or nobody else's
     cdef dict readers                # descriptor: DescriptorWatch (add_reader)
     cdef dict writers                # descriptor: DescriptorWatch (add_writer)
 
@@ -28,6 +29,7 @@ cdef class BaseLoop(Scheduler):
     def __dealloc__(self):
         free(self.owners)
         self.free_datagram_space()
+        Py_XDECREF(self.receive_space)
 
     cdef char *need_datagram_space(self) except NULL:
         cdef void *space

@@ -83,31 +83,55 @@ cdef class CollectingEngine(Engine):
             Py_DECREF(<object>owner)      # reclaim(), but the operation may be lent again
         return 0
 
-    cdef object take_received(self, Operation *operation, int result, unsigned int flags):
-        cdef size_t first = self.collected_head
-        cdef size_t last = first
+    cdef Py_ssize_t received_bytes(self, Operation *operation, int result,
+                                   unsigned int flags) noexcept:
+        return self.count_received(operation, result, flags)
+
+    @cython.final
+    cdef inline Py_ssize_t count_received(self, Operation *operation, int result,
+                                          unsigned int flags) noexcept:
+        cdef size_t index = self.collected_head
         cdef Py_ssize_t total = result
-        cdef char *target
         cdef Completion *completion
         # TCP's completions of one socket stand side by side: hand them out as one piece.
-        while (last < self.collected_tail and total < COALESCED_BYTES_MAX
+        while (index < self.collected_tail and total < COALESCED_BYTES_MAX
                and flags & IORING_CQE_F_MORE):
-            completion = &self.collected[last]
+            completion = &self.collected[index]
             if (completion.operation != operation or completion.result <= 0
                     or not completion.flags & IORING_CQE_F_MORE):
                 break
             total += completion.result
-            last += 1
+            index += 1
+        return total
+
+    cdef object take_received(self, Operation *operation, int result, unsigned int flags):
+        cdef Py_ssize_t total = self.count_received(operation, result, flags)
         data = spare_bytes_take(&self.spare, total)
-        target = PyBytes_AS_STRING(data)
-        self.copy_received(&target, result, flags)
-        while self.collected_head < last:
-            completion = &self.collected[self.collected_head]
-            self.copy_received(&target, completion.result, completion.flags)
-            self.collected_head += 1
+        self.copy_pieces(PyBytes_AS_STRING(data), total, result, flags)
         return data
 
-    cdef void copy_received(self, char **target, int length, unsigned int flags) noexcept:
+    cdef Py_ssize_t copy_received(self, Operation *operation, char *target, Py_ssize_t room,
+                                  int result, unsigned int flags) noexcept:
+        cdef Py_ssize_t total = self.count_received(operation, result, flags)
+        if total > room:
+            return 0
+        self.copy_pieces(target, total, result, flags)
+        return total
+
+    @cython.final
+    cdef inline void copy_pieces(self, char *target, Py_ssize_t total, int result,
+                          unsigned int flags) noexcept:
+        """Copy `total` bytes: of this completion and as many of the next ones as that takes."""
+        cdef char *end = target + total
+        cdef Completion *completion
+        self.copy_piece(&target, result, flags)
+        while target != end:
+            completion = &self.collected[self.collected_head]
+            self.copy_piece(&target, completion.result, completion.flags)
+            self.collected_head += 1
+
+    @cython.final
+    cdef inline void copy_piece(self, char **target, int length, unsigned int flags) noexcept:
         cdef int buffer_id = flags >> IORING_CQE_BUFFER_SHIFT
         memcpy(target[0], buffer_address(&self.buffers, buffer_id), length)
         target[0] += length

@@ -57,9 +57,19 @@ cdef class Engine:
         """Whether dispatch() has something to do."""
         return 0
 
+    cdef Py_ssize_t received_bytes(self, Operation *operation, int result,
+                                   unsigned int flags) noexcept:
+        """How many bytes take_received() would hand out."""
+        return 0
+
     cdef object take_received(self, Operation *operation, int result, unsigned int flags):
         """The bytes of a receive's completion, with those of the ones right behind it."""
         raise NotImplementedError
+
+    cdef Py_ssize_t copy_received(self, Operation *operation, char *target, Py_ssize_t room,
+                                  int result, unsigned int flags) noexcept:
+        """As take_received(), into `target`: how many bytes; 0 when they are more than `room`."""
+        return 0
 
     cdef void take_back_bytes(self, data) noexcept:
         """What the caller is about to drop may be handed out by take_received again."""

@@ -89,7 +89,7 @@ cdef class DescriptorWait:
 
     cdef Operation operation
     cdef BaseLoop loop
-    cdef object future
+    cdef readonly object future
     cdef object keep                # what must live as long as the wait: the socket
     cdef object buffer              # what to send, or to receive into
     cdef Py_ssize_t receive_bytes   # for a receive that makes its own bytes

@@ -41,17 +41,16 @@ cdef class ReceivingTransport(SocketTransport):
         return self.fatal_error(OSError(EBADF, os.strerror(EBADF)),
                                 "Fatal read error on socket transport")
 
-    cdef int received(self, int result, unsigned int flags, bint last) except -1:
+    cdef int received(self, int result, unsigned int flags) except -1:
         """A completion of the multishot receive."""
         cdef Engine engine = self.loop.engine
         if self.closing:
             engine.drop_received(flags)
+        elif result > 0 and self.buffered_protocol and not self.must_hold():
+            self.received_for_buffer(result, flags)
         elif result > 0:
             data = engine.take_received(&self.receive_operation, result, flags)
-            if PyBytes_GET_SIZE(data) >= BULK_BYTES and not self.bulk_bytes:
-                self.bulk_bytes = BULK_RECEIVE_BYTES_MIN
-                if not last:
-                    self.stop_receiving()
+            self.look_for_bulk(PyBytes_GET_SIZE(data))
             self.deliver(data)
             engine.take_back_bytes(data)
         elif result == 0:
@@ -64,6 +63,13 @@ cdef class ReceivingTransport(SocketTransport):
             self.deliver(OSError(-result, os.strerror(-result)))
         return 0
 
+    cdef inline int look_for_bulk(self, Py_ssize_t length) except -1:
+        """So much came at once: whether to receive straight into what is handed out."""
+        if length >= BULK_BYTES and not self.bulk_bytes:
+            self.bulk_bytes = BULK_RECEIVE_BYTES_MIN
+            self.stop_receiving()
+        return 0
+
     cdef int readable(self, int result) except -1:
         """The poll's completion in bulk mode: receive straight into what is handed out."""
         if self.closing or self.paused or result == -ECANCELED:
@@ -71,7 +77,7 @@ cdef class ReceivingTransport(SocketTransport):
         if not self.descriptor_is_ours():
             return self.descriptor_is_gone()
         if self.buffered_protocol:
-            return self.receive_into_protocol()
+            return self.received_for_buffer(0, 0)
         data = receive_bytes(self.fd, self.bulk_bytes, receive_now)
         self.loop.engine.system_calls += 1
         if data is None:
@@ -95,35 +101,15 @@ cdef class ReceivingTransport(SocketTransport):
             self.small_reads = 0
             self.bulk_bytes = 0
 
-    cdef int receive_into_protocol(self) except -1:
-        """Bulk into a BufferedProtocol's own buffer."""
-        cdef Py_buffer view
-        cdef ssize_t length
-        cdef int error
-        if self.get_buffer(-1, &view) < 0:
-            return 0
-        with nogil:
-            length = posix_recv(self.fd, view.buf, view.len, MSG_DONTWAIT)
-            error = errno
-        PyBuffer_Release(&view)
-        self.loop.engine.system_calls += 1
-        if length > 0:
-            self.adapt_bulk(length)
-            return self.buffer_updated(length)
-        if length == 0:
-            return self.deliver(None)
-        if error == EAGAIN or error == EINTR:
-            return 0
-        return self.deliver(OSError(error, os.strerror(error)))
+    cdef inline bint must_hold(self) noexcept:
+        """Whether what comes now has to wait: for resume_reading, or for what is held already."""
+        return self.paused or self.held is not None or self.delivery_scheduled
 
     cdef int deliver(self, item) except -1:
         """Hand to the protocol bytes, the end of the stream (None), or an exception."""
         cdef double started
-        if self.paused or self.held is not None or self.delivery_scheduled:
-            if self.held is None:
-                self.held = []
-            self.held.append(item)
-            return self.stop_receiving()
+        if self.must_hold():
+            return self.hold(item)
         started = monotonic_seconds() if self.loop.debug else 0
         PyContext_Enter(self.context)
         try:
@@ -134,6 +120,12 @@ cdef class ReceivingTransport(SocketTransport):
             self.report_if_slow(EOF_RECEIVED if item is None else DATA_RECEIVED, started)
         return 0
 
+    cdef int hold(self, item) except -1:
+        if self.held is None:
+            self.held = []
+        self.held.append(item)
+        return self.stop_receiving()
+
     cdef int deliver_in_context(self, item) except -1:
         cdef PyObject *result
         cdef object protocol = self.protocol
@@ -142,12 +134,12 @@ cdef class ReceivingTransport(SocketTransport):
         if not PyBytes_CheckExact(item):
             return self.fatal_error(item, "Fatal read error on socket transport")
         if self.buffered_protocol:
-            return self.feed_buffered(item)
+            return self.feed_buffered(item, 0)
         if self.takes_bytes or self.feeds_reader:
             return self.deliver_natively(item)
         result = call_method_1(protocol, DATA_RECEIVED, item)
         if result == NULL:
-            return self.data_received_failed()
+            return self.callback_failed(DATA_RECEIVED)
         Py_DECREF(<object>result)
         return 0
 
@@ -165,14 +157,14 @@ cdef class ReceivingTransport(SocketTransport):
             self.fatal_error(error, "Fatal error: protocol.data_received() call failed.")
         return 0
 
-    cdef int data_received_failed(self) except -1:
+    cdef int callback_failed(self, str method) except -1:
         """Apart, because entering a try costs as much as the rest of a small delivery."""
         try:
             raise_current()
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as error:
-            self.fatal_error(error, "Fatal error: protocol.data_received() call failed.")
+            self.fatal_error(error, f"Fatal error: protocol.{method}() call failed.")
         return 0
 
     cdef int deliver_eof(self, protocol) except -1:
@@ -187,52 +179,126 @@ cdef class ReceivingTransport(SocketTransport):
             self.close()
         return 0
 
-    cdef int feed_buffered(self, bytes data) except -1:
-        """Copy received bytes into a BufferedProtocol's buffers, as many as it takes."""
+    # ---- a BufferedProtocol ---------------------------------------------------------------
+
+    cdef int received_for_buffer(self, int result, unsigned int flags) except -1:
+        """A completion of the multishot receive, or 0: the socket is readable, in bulk mode."""
+        cdef double started = monotonic_seconds() if self.loop.debug else 0
+        PyContext_Enter(self.context)
+        try:
+            if result:
+                self.copy_received(result, flags)
+            else:
+                self.receive_into_protocol()
+        finally:
+            PyContext_Exit(self.context)
+        if started:
+            self.report_if_slow(BUFFER_UPDATED, started)
+        return 0
+
+    cdef int receive_into_protocol(self) except -1:
+        """From the socket into the protocol's buffer."""
         cdef Py_buffer view
-        cdef Py_ssize_t offset = 0, length
-        while offset < PyBytes_GET_SIZE(data) and not self.closing:
-            if not self.buffered_protocol:          # set_protocol in a callback
-                return self.deliver_in_context(data[offset:])
-            if self.get_buffer(PyBytes_GET_SIZE(data) - offset, &view) < 0:
-                return 0
-            length = min(view.len, PyBytes_GET_SIZE(data) - offset)
-            memcpy(view.buf, PyBytes_AS_STRING(data) + offset, length)
-            PyBuffer_Release(&view)
-            offset += length
-            try:
-                self.buffer_updated(length)
-            except BaseException:              # KeyboardInterrupt: the rest is for later
-                if offset < PyBytes_GET_SIZE(data):
-                    self.held = [data[offset:]] + (self.held or [])
-                    self.deliver_later()
-                raise
-            if self.paused and offset < PyBytes_GET_SIZE(data):
-                return self.deliver(data[offset:])
-        return 0
+        cdef ssize_t length
+        cdef int error
+        if not self.get_buffer(-1, &view):
+            return 0
+        with nogil:
+            length = posix_recv(self.fd, view.buf, view.len, MSG_DONTWAIT)
+            error = errno
+        PyBuffer_Release(&view)
+        self.loop.engine.system_calls += 1
+        if length > 0:
+            self.adapt_bulk(length)
+            return self.buffer_updated(length)
+        if length < 0 and (error == EAGAIN or error == EINTR):
+            return 0
+        item = None if length == 0 else OSError(error, os.strerror(error))
+        return self.hold(item) if self.must_hold() else self.deliver_in_context(item)
 
-    cdef int get_buffer(self, Py_ssize_t hint, Py_buffer *view) except -2:
-        """The protocol's buffer, or -1 when it failed and the transport is closed for it."""
-        try:
-            buffer = self.protocol.get_buffer(hint)
-            PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE)
-            if view.len == 0:
-                PyBuffer_Release(view)
-                raise RuntimeError("get_buffer() returned an empty buffer")
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            self.fatal_error(error, "Fatal error: protocol.get_buffer() call failed.")
-            return -1
-        return 0
+    cdef int copy_received(self, int result, unsigned int flags) except -1:
+        """From the kernel's buffers into the protocol's. get_buffer() may do anything: what came
+        is looked at once more after it."""
+        cdef Engine engine = self.loop.engine
+        cdef Py_ssize_t length = engine.received_bytes(&self.receive_operation, result, flags)
+        cdef object protocol = self.protocol, hint = length
+        cdef Py_buffer view
+        cdef Py_ssize_t copied
+        self.look_for_bulk(length)
+        if ask_for_buffer(protocol, hint, &view) < 0:
+            return self.keep_received(result, flags)
+        copied = engine.copy_received(&self.receive_operation, <char *>view.buf, view.len, result,
+                                      flags)
+        if copied == 0:
+            return self.copy_in_pieces(&view, result, flags)
+        PyBuffer_Release(&view)
+        return self.buffer_updated(hint if copied == length else copied)
 
-    cdef int buffer_updated(self, Py_ssize_t length) except -1:
+    cdef int copy_in_pieces(self, Py_buffer *view, int result, unsigned int flags) except -1:
+        """The protocol's buffer is smaller than what came."""
+        cdef Py_ssize_t copied = view.len
         try:
-            self.protocol.buffer_updated(length)
-        except (SystemExit, KeyboardInterrupt):
+            data = self.loop.engine.take_received(&self.receive_operation, result, flags)
+            memcpy(view.buf, PyBytes_AS_STRING(data), copied)
+        finally:
+            PyBuffer_Release(view)
+        return self.feed_buffered(data, copied)
+
+    cdef int keep_received(self, int result, unsigned int flags) except -1:
+        """get_buffer() failed. After KeyboardInterrupt what came is for later."""
+        cdef Engine engine = self.loop.engine
+        try:
+            self.callback_failed(GET_BUFFER)
+        except BaseException:
+            self.hold_first(engine.take_received(&self.receive_operation, result, flags))
             raise
-        except BaseException as error:
-            self.fatal_error(error, "Fatal error: protocol.buffer_updated() call failed.")
+        return engine.drop_received(flags)
+
+    cdef int feed_buffered(self, bytes data, Py_ssize_t copied) except -1:
+        """Copy received bytes into a BufferedProtocol's buffers, as many as it takes; the first
+        `copied` of them are there already, and it is yet to be told."""
+        cdef Py_buffer view
+        cdef Py_ssize_t offset = 0
+        try:
+            while True:
+                offset += copied
+                if copied:
+                    self.buffer_updated(copied)
+                if offset == PyBytes_GET_SIZE(data) or self.closing:
+                    return 0
+                if self.paused or not self.buffered_protocol:      # set_protocol in a callback
+                    break
+                if not self.get_buffer(PyBytes_GET_SIZE(data) - offset, &view):
+                    return 0
+                copied = min(view.len, PyBytes_GET_SIZE(data) - offset)
+                memcpy(view.buf, PyBytes_AS_STRING(data) + offset, copied)
+                PyBuffer_Release(&view)
+        except BaseException:                  # KeyboardInterrupt: the rest is for later
+            if offset < PyBytes_GET_SIZE(data):
+                self.hold_first(data[offset:])
+            raise
+        if self.paused:
+            return self.hold(data[offset:])
+        return self.deliver_in_context(data[offset:])
+
+    cdef int hold_first(self, data) except -1:
+        self.held = [data] + (self.held or [])
+        return self.deliver_later()
+
+    cdef bint get_buffer(self, hint, Py_buffer *view) except -1:
+        """The protocol's buffer; False when it failed and the transport is closed for it."""
+        cdef object protocol = self.protocol
+        if ask_for_buffer(protocol, hint, view) < 0:
+            self.callback_failed(GET_BUFFER)
+            return False
+        return True
+
+    cdef int buffer_updated(self, length) except -1:
+        cdef object protocol = self.protocol
+        cdef PyObject *result = call_method_1(protocol, BUFFER_UPDATED, length)
+        if result == NULL:
+            return self.callback_failed(BUFFER_UPDATED)
+        Py_DECREF(<object>result)
         return 0
 
     def resume_reading(self):
@@ -275,6 +341,21 @@ cdef class ReceivingTransport(SocketTransport):
         return 0
 
 
+cdef int ask_for_buffer(protocol, hint, Py_buffer *view) noexcept:
+    """A BufferedProtocol's buffer, or -1 with the exception set that says why there is none."""
+    cdef PyObject *buffer = call_method_1(protocol, GET_BUFFER, hint)
+    cdef int result
+    if buffer == NULL:
+        return -1
+    result = get_writable_buffer(buffer, view)
+    Py_DECREF(<object>buffer)
+    if result == 0 and view.len == 0:
+        PyBuffer_Release(view)
+        PyErr_SetString(RuntimeError, "get_buffer() returned an empty buffer")
+        return -1
+    return result
+
+
 cdef int on_received(Operation *operation, int result, unsigned int flags) except -1:
     cdef ReceivingTransport transport = <ReceivingTransport>operation.owner
     cdef bint last = operation.state == OPERATION_IDLE
@@ -282,7 +363,7 @@ cdef int on_received(Operation *operation, int result, unsigned int flags) excep
         if operation.kind == POLL:
             transport.readable(result)
         else:
-            transport.received(result, flags, last)
+            transport.received(result, flags)
     finally:
         if last:
             if transport.closing:

@@ -8,11 +8,12 @@ Must not: expect a certain `sizehint` or number of calls.
 import array
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.support.net import Peer, capture_errors, connected, run, with_peer
+from tests.support.net import Peer, capture_errors, connected, run, turns, with_peer
 from tests.support.payload import MIB, digest, pattern
 from tests.support.recorders import BufferedRecorder, Recorder
 
@@ -167,6 +168,105 @@ def test_exchange_between_both_kinds_of_protocol(loop: asyncio.AbstractEventLoop
                 await peer.send(b"plain%02d" % number)
                 assert await plain.read(7) == b"plain%02d" % number
             assert set(buffered.calls) == {"buffer_updated"}
+
+    run(loop, main())
+
+
+def replace(protocol: Any) -> None:
+    protocol.successor = Recorded(protocol)
+    protocol.transport.set_protocol(protocol.successor)
+
+
+class Recorded(BufferedRecorder):
+    """Has the buffer, and is told, in the place of another one."""
+
+    def __init__(self, first: BufferedRecorder) -> None:
+        super().__init__()
+        self.space, self.transport = first.space, first.transport
+
+
+Act = Callable[[Any], None]
+
+
+@pytest.mark.parametrize("space_bytes", [4, 100])
+@pytest.mark.parametrize(
+    ("act", "goes_on"),
+    [
+        (lambda protocol: protocol.transport.pause_reading(), True),
+        (lambda protocol: protocol.transport.close(), False),
+        (lambda protocol: protocol.transport.abort(), False),
+        (replace, True),
+    ],
+    ids=["pause", "close", "abort", "replace"],
+)
+def test_what_get_buffer_does_besides(
+    loop: asyncio.AbstractEventLoop, space_bytes: int, act: Act, goes_on: bool
+) -> None:
+    """What it was asked for is received all the same: once, by whoever is the protocol then."""
+
+    class Acting(BufferedRecorder):
+        successor: BufferedRecorder | None = None
+
+        def get_buffer(self, sizehint: int) -> memoryview:
+            if "acted" not in self.calls:
+                self.calls.append("acted")
+                act(self)
+            return super().get_buffer(sizehint)  # type: ignore[return-value]
+
+    Acting.space_bytes = space_bytes
+    data = b"0123456789"
+
+    async def main() -> None:
+        async with with_peer(Acting) as (protocol, peer):
+            await peer.send(data)
+            while not (protocol.received_bytes or protocol.successor):
+                await turns()
+            last = protocol.successor or protocol
+            await last.received(min(space_bytes, len(data)))
+            await turns()
+            if goes_on:
+                protocol.transport.resume_reading()
+                await peer.send(b"more")
+                assert await last.read(14) == data + b"more"
+            else:
+                await protocol.lost
+                assert protocol.buffer == data[:space_bytes]
+            assert protocol.calls[:2] == ["connection_made", "acted"]
+            if protocol.successor:
+                assert "buffer_updated" not in protocol.calls
+                protocol.transport.close()
+                protocol.connection_lost(await last.lost)
+
+    run(loop, main())
+
+
+def test_methods_are_looked_up_each_time(loop: asyncio.AbstractEventLoop) -> None:
+    """On the object and on its class, where somebody may have put others meanwhile."""
+
+    class Changing(BufferedRecorder):
+        pass
+
+    def other_buffer(self: BufferedRecorder, sizehint: int) -> bytearray:
+        self.calls.append("other get_buffer")
+        return self.space
+
+    def other_update(self: BufferedRecorder, nbytes: int) -> None:
+        self.note_data("other buffer_updated", memoryview(self.space)[:nbytes])
+
+    async def main() -> None:
+        async with with_peer(Changing) as (protocol, peer):
+            await peer.send(b"one")
+            assert await protocol.read(3) == b"one"
+            Changing.get_buffer = other_buffer  # type: ignore[method-assign]
+            await peer.send(b"two")
+            assert await protocol.read(3) == b"two"
+            protocol.buffer_updated = partial(other_update, protocol)
+            await peer.send(b"six")
+            assert await protocol.read(3) == b"six"
+            assert protocol.calls[1:] == [
+                *("buffer_updated", "other get_buffer", "buffer_updated"),
+                *("other get_buffer", "other buffer_updated"),
+            ]
 
     run(loop, main())
 

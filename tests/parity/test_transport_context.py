@@ -9,7 +9,8 @@ import asyncio
 import contextvars
 
 from tests.support.net import run, serving, with_peer
-from tests.support.recorders import Echo, Recorder
+from tests.support.payload import MIB
+from tests.support.recorders import BufferedRecorder, Echo, Recorder
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", default="unset")
 
@@ -52,6 +53,34 @@ def test_callbacks_see_the_context_of_their_maker(loop: asyncio.AbstractEventLoo
         assert left.seen == dict.fromkeys(names, "left")
         assert right.seen == dict.fromkeys(names, "right")
         assert VARIABLE.get() == "unset"
+
+    run(loop, main())
+
+
+def test_a_buffered_protocol_sees_it_too(loop: asyncio.AbstractEventLoop) -> None:
+    """With little data and with much."""
+
+    class Watcher(BufferedRecorder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: set[str] = set()
+
+        def get_buffer(self, sizehint: int) -> bytearray | memoryview:
+            self.seen.add(VARIABLE.get())
+            return super().get_buffer(sizehint)
+
+        def buffer_updated(self, nbytes: int) -> None:
+            self.seen.add(VARIABLE.get())
+            super().buffer_updated(nbytes)
+
+    async def main() -> None:
+        VARIABLE.set("maker")
+        async with with_peer(Watcher) as (watcher, peer):
+            VARIABLE.set("changed later")
+            await peer.send(b"x")
+            await watcher.received(1)
+            await asyncio.gather(peer.send(bytes(3 * MIB)), watcher.received(1 + 3 * MIB))
+            assert watcher.seen == {"maker"}
 
     run(loop, main())
 
