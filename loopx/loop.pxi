@@ -323,7 +323,7 @@ cdef int visit_handles(ReadyQueue *queue, Visit visit, void *argument) noexcept:
     cdef size_t index
     cdef int result
     for index in range(queue.head, queue.tail):
-        result = visit(<PyObject *>queue.slots[index & (queue.capacity - 1)], argument)
+        result = visit_queued(queue.slots[index & (queue.capacity - 1)], <visitproc>visit, argument)
         if result:
             return result
     return 0

@@ -2,6 +2,38 @@
 # A handle belongs to the loop that made it; only call_soon_threadsafe makes one on another
 # thread. A handle holds no lock and knows nothing of queues, but for its timer's place.
 
+cdef extern from *:
+    """
+    /* Most handles are their queue's alone: nobody kept what call_soon returned. The collector need
+     * not know such a one, which spares it most of what it looks at when many are queued. Whatever
+     * traverses the queue visits what the handle refers to as if it were the queue's own. Whoever
+     * shows such a handle to others lets the collector know it first. Without a GIL a count of one
+     * says nothing. */
+    static inline void loopx_untrack_if_sole(PyObject *handle) {
+    #ifndef Py_GIL_DISABLED
+        PyObject **weak = (PyObject **)((char *)handle + Py_TYPE(handle)->tp_weaklistoffset);
+        if (Py_REFCNT(handle) == 1 && *weak == NULL)
+            PyObject_GC_UnTrack(handle);
+    #endif
+    }
+
+    static inline void loopx_track(PyObject *handle) {
+        if (!PyObject_GC_IsTracked(handle))
+            PyObject_GC_Track(handle);
+    }
+
+    static inline int loopx_visit_queued(PyObject *handle, visitproc visit, void *argument) {
+        if (PyObject_GC_IsTracked(handle))
+            return visit(handle, argument);
+        /* More than one reference: what gc.get_referents() told may reach it from elsewhere. */
+        return Py_REFCNT(handle) == 1 ? Py_TYPE(handle)->tp_traverse(handle, visit, argument) : 0;
+    }
+    """
+    void untrack_if_sole "loopx_untrack_if_sole"(void *handle) noexcept
+    void track_handle "loopx_track"(object handle) noexcept
+    int visit_queued "loopx_visit_queued"(void *handle, visitproc visit, void *argument) noexcept
+
+
 cdef class DebugInfo:
     """What debug mode remembers of a handle."""
 
@@ -202,6 +234,7 @@ cdef format_callback_source(Scheduler loop, callback, args):
 
 
 cdef describe_failed_callback(Handle handle, callback, args, error):
+    track_handle(handle)
     context = {
         "message": f"Exception in callback {format_callback_source(handle._loop, callback, args)}",
         "exception": error,

@@ -66,6 +66,8 @@ cdef class Scheduler:
     cdef int push(self, Handle handle) except -1:
         if not inbox_empty(&self.inbox):
             self.take_inbox()           # came first
+        if ready_queue_length(&self.ready):
+            untrack_if_sole(ready_queue_newest(&self.ready))    # its caller did not keep it
         if ready_queue_push(&self.ready, <void *>handle) < 0:
             raise MemoryError
         Py_INCREF(handle)
@@ -164,6 +166,7 @@ cdef class Scheduler:
         cdef InboxNode *node = inbox_drain(&self.inbox)
         while node != NULL:
             # Short of memory there is nothing better than to lose the callback aloud.
+            untrack_if_sole(node.owner)
             if ready_queue_push(&self.ready, node.owner) < 0:
                 fprintf(stderr, "loopx: out of memory: a callback is lost\n")
             node = node.next
@@ -204,6 +207,7 @@ cdef class Scheduler:
         """Debug mode: name the callbacks that hold up the loop."""
         cdef double started = monotonic_seconds()
         cdef double seconds
+        track_handle(handle)
         self.current_handle = handle
         try:
             handle.run()
