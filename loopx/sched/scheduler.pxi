@@ -107,13 +107,18 @@ cdef class Scheduler:
             self.check_call(callback, "call_soon_threadsafe")
         handle = ThreadSafeHandle.__new__(ThreadSafeHandle)
         handle_init(handle, self, callback, args, context)
+        self.hand_over(handle)
+        return handle
+
+    @cython.final
+    cdef inline int hand_over(self, ThreadSafeHandle handle) except -1:
         if self.running_thread == current_thread():
-            self.push(handle)
-            return handle
+            return self.push(handle)
+        handle.inbox_node.owner = <void *>handle
         Py_INCREF(handle)
         if inbox_push(&self.inbox, &handle.inbox_node):
             self.wake_up()
-        return handle
+        return 0
 
     cdef void wake_up(self) noexcept:
         pass
