@@ -14,6 +14,7 @@ include "imports.pxi"                     # what the files below take from C, CP
 include "sched/handles.pxi"               # one scheduled callback
 include "sched/threadsafe_handle.pxi"    # one that other threads may cancel
 include "sched/scheduler.pxi"             # call_soon, timers, callbacks from other threads
+include "sched/call_soon.pxi"             # call_soon with little to parse and to make
 include "sched/for_tests.pxi"             # the bare structures, for the state machines in tests
 
 include "io/operation.pxi"                # what the kernel is asked to do; its life

@@ -171,6 +171,19 @@ cdef extern from *:
                                    (size_t)PyTuple_GET_SIZE(args), NULL);
     }
 
+    static inline PyObject *call_with_one(PyObject *callable, PyObject *argument) {
+        PyObject *args[2] = {NULL, argument};
+        return PyObject_Vectorcall(callable, args + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    }
+
+    /* callable(positional, name=value, name=value): `names` is a tuple of both names. */
+    static inline PyObject *call_with_two_names(PyObject *callable, PyObject *positional,
+                                                PyObject *first, PyObject *second,
+                                                PyObject *names) {
+        PyObject *args[3] = {positional, first, second};
+        return PyObject_Vectorcall(callable, args, 1, names);
+    }
+
     /* object.name() and object.name(argument), without a bound method in between. */
     static inline PyObject *call_method_0(PyObject *object, PyObject *name) {
         return PyObject_VectorcallMethod(name, &object, 1, NULL);
@@ -212,10 +225,15 @@ cdef extern from *:
     """
     int raise_current() except -1
     Py_ssize_t PY_SSIZE_T_MAX
+    int enter_context "PyContext_Enter"(object context) noexcept
+    int exit_context "PyContext_Exit"(object context) noexcept
     Py_ssize_t Py_REFCNT(object item) noexcept
     bint is_unshared(object item) noexcept
     void forget_hash(PyObject *item) noexcept
     PyObject *call_with_tuple(object callable, object args)
+    PyObject *call_with_one(object callable, object argument)
+    object call_with_two_names(object callable, object positional, object first, object second,
+                               object names)
     PyObject *call_method_0(object obj, object name)
     PyObject *call_method_1(object obj, object name, object argument)
     bint find_fileno(object descriptor)
@@ -262,7 +280,7 @@ from loopx.ring.limits import explain
 
 cdef object Future = asyncio.Future
 cdef object Task = asyncio.Task
-cdef object tasks_module = asyncio.tasks
+cdef dict tasks_module = asyncio.tasks.__dict__
 
 cdef enum:
     WAIT_SECONDS_MAX = 86400          # as asyncio's selector loop: a wait is at most a day

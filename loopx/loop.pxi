@@ -191,10 +191,13 @@ cdef class LoopCore(SocketCalls):
         self.check_closed()
         if self.task_factory is not None:
             return self.factory_task(coro, name, context, options)
+        # Looked up each time, as asyncio does: programs replace it.
+        maker = tasks_module["Task"]
+        if context is None and not options:
+            return call_with_two_names(maker, coro, self, name, TASK_KEYWORDS)
         if context is not None:
             options["context"] = context
-        # Looked up each time, as asyncio does: programs replace it.
-        return tasks_module.Task(coro, loop=self, name=name, **options)
+        return maker(coro, loop=self, name=name, **options)
 
     cdef object factory_task(self, coro, name, context, dict options):
         if context is not None:
@@ -355,7 +358,7 @@ cdef int visit_handles(ReadyQueue *queue, Visit visit, void *argument) noexcept:
     cdef size_t index
     cdef int result
     for index in range(queue.head, queue.tail):
-        result = visit(<PyObject *>queue.slots[index & (queue.capacity - 1)], argument)
+        result = visit_queued(queue.slots[index & (queue.capacity - 1)], <visitproc>visit, argument)
         if result:
             return result
     return 0
@@ -385,6 +388,7 @@ cdef bint debug_mode_by_default() except -1:
     return not sys.flags.ignore_environment and bool(os.environ.get("PYTHONASYNCIODEBUG"))
 
 
+cdef tuple TASK_KEYWORDS = ("loop", "name")
 cdef bint TASK_FACTORY_TAKES_NAME = sys.version_info >= (3, 13, 3)
 cdef object live_loops = weakref.WeakSet()
 

@@ -2,6 +2,38 @@
 # A handle belongs to the loop that made it; only call_soon_threadsafe makes one on another
 # thread. A handle holds no lock and knows nothing of queues, but for its timer's place.
 
+cdef extern from *:
+    """
+    /* Most handles are their queue's alone: nobody kept what call_soon returned. The collector need
+     * not know such a one, which spares it most of what it looks at when many are queued. Whatever
+     * traverses the queue visits what the handle refers to as if it were the queue's own. Whoever
+     * shows such a handle to others lets the collector know it first. Without a GIL a count of one
+     * says nothing. */
+    static inline void loopx_untrack_if_sole(PyObject *handle) {
+    #ifndef Py_GIL_DISABLED
+        PyObject **weak = (PyObject **)((char *)handle + Py_TYPE(handle)->tp_weaklistoffset);
+        if (Py_REFCNT(handle) == 1 && *weak == NULL)
+            PyObject_GC_UnTrack(handle);
+    #endif
+    }
+
+    static inline void loopx_track(PyObject *handle) {
+        if (!PyObject_GC_IsTracked(handle))
+            PyObject_GC_Track(handle);
+    }
+
+    static inline int loopx_visit_queued(PyObject *handle, visitproc visit, void *argument) {
+        if (PyObject_GC_IsTracked(handle))
+            return visit(handle, argument);
+        /* More than one reference: what gc.get_referents() told may reach it from elsewhere. */
+        return Py_REFCNT(handle) == 1 ? Py_TYPE(handle)->tp_traverse(handle, visit, argument) : 0;
+    }
+    """
+    void untrack_if_sole "loopx_untrack_if_sole"(void *handle) noexcept
+    void track_handle "loopx_track"(object handle) noexcept
+    int visit_queued "loopx_visit_queued"(void *handle, visitproc visit, void *argument) noexcept
+
+
 cdef class DebugInfo:
     """What debug mode remembers of a handle."""
 
@@ -17,11 +49,11 @@ cdef class Handle:
     """What call_soon returns (asyncio.Handle). Made by the loop only."""
 
     cdef readonly object _callback
-    cdef readonly object _args               # a tuple; None once cancelled
+    cdef object arguments                    # a tuple, or the only argument; None once cancelled
     cdef readonly object _context            # contextvars.Context
     cdef readonly Scheduler _loop
-    cdef InboxNode inbox_node                # used between call_soon_threadsafe and draining
     cdef readonly bint _cancelled
+    cdef bint has_one_argument               # `arguments` is it: most callbacks need no tuple
     cdef DebugInfo debug_info                # in debug mode, else None
     cdef object __weakref__
 
@@ -29,6 +61,14 @@ cdef class Handle:
         if self._loop is not None:
             raise RuntimeError("this handle is made already")
         handle_init(self, <Scheduler?>loop, callback, tuple(args), context)
+
+    @property
+    def _args(self):
+        return None if self._callback is None else self.args_tuple(self.arguments)
+
+    @cython.final
+    cdef object args_tuple(self, arguments):
+        return (arguments,) if self.has_one_argument else arguments
 
     @property
     def _source_traceback(self):
@@ -51,7 +91,7 @@ cdef class Handle:
             self.debug_info.repr = repr(self)      # while callback and arguments are known
         with cython.critical_section(self):        # no other thread may be taking them
             self._callback = None
-            self._args = None
+            self.arguments = None
         return 0
 
     def cancelled(self):
@@ -69,21 +109,21 @@ cdef class Handle:
         """Call the callback in its context; what it raises goes to the exception handler."""
         cdef PyObject *result = NULL
         cdef object callback = self._callback
-        cdef object args = self._args
+        cdef object arguments = self.arguments
         cdef object context = self._context
         if args is None:                      # cancelled; a callback that is None is a mistake
             return 0
-        try:
-            PyContext_Enter(context)
-            result = call_with_tuple(callback, args)
-            PyContext_Exit(context)
-            if result == NULL:
-                raise_current()
-            Py_DECREF(<object>result)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            describe_failed_callback(self, callback, args, error)
+        if enter_context(context) == 0:
+            if self.has_one_argument:
+                result = call_with_one(callback, arguments)
+            else:
+                result = call_with_tuple(callback, arguments)
+            if exit_context(context) < 0 and result != NULL:
+                Py_DECREF(<object>result)
+                result = NULL
+        if result == NULL:
+            return report_failure(self, callback, arguments)
+        Py_DECREF(<object>result)
         return 0
 
     def _repr_info(self):
@@ -99,9 +139,8 @@ cdef inline int handle_init(Handle self, Scheduler loop, object callback, object
                             object context) except -1:
     self._loop = loop
     self._callback = callback
-    self._args = args
+    self.arguments = args
     self._context = PyContext_CopyCurrent() if context is None else context
-    self.inbox_node.owner = <PyObject *>self
     if loop.debug:
         self.debug_info = DebugInfo()
     return 0
@@ -201,7 +240,19 @@ cdef format_callback_source(Scheduler loop, callback, args):
     return _format_callback_source(callback, args)
 
 
+cdef int report_failure(Handle handle, callback, arguments) except -1:
+    """Tell the exception handler what a callback raised; what ends a program goes on instead."""
+    try:
+        raise_current()
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        describe_failed_callback(handle, callback, handle.args_tuple(arguments), error)
+    return 0
+
+
 cdef describe_failed_callback(Handle handle, callback, args, error):
+    track_handle(handle)
     context = {
         "message": f"Exception in callback {format_callback_source(handle._loop, callback, args)}",
         "exception": error,

@@ -60,6 +60,11 @@ cdef inline int ready_queue_push(ReadyQueue *queue, void *item) noexcept nogil:
     return 0
 
 
+cdef inline void *ready_queue_newest(ReadyQueue *queue) noexcept nogil:
+    """What was pushed last. The queue must not be empty."""
+    return queue.slots[(queue.tail - 1) & (queue.capacity - 1)]
+
+
 cdef inline void *ready_queue_pop(ReadyQueue *queue) noexcept nogil:
     """The oldest item, or NULL when the queue is empty."""
     cdef void *item

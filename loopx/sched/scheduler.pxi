@@ -66,6 +66,8 @@ cdef class Scheduler:
     cdef int push(self, Handle handle) except -1:
         if not inbox_empty(&self.inbox):
             self.take_inbox()           # came first
+        if ready_queue_length(&self.ready):
+            untrack_if_sole(ready_queue_newest(&self.ready))    # its caller did not keep it
         if ready_queue_push(&self.ready, <void *>handle) < 0:
             raise MemoryError
         Py_INCREF(handle)
@@ -105,13 +107,18 @@ cdef class Scheduler:
             self.check_call(callback, "call_soon_threadsafe")
         handle = ThreadSafeHandle.__new__(ThreadSafeHandle)
         handle_init(handle, self, callback, args, context)
+        self.hand_over(handle)
+        return handle
+
+    @cython.final
+    cdef inline int hand_over(self, ThreadSafeHandle handle) except -1:
         if self.running_thread == current_thread():
-            self.push(handle)
-            return handle
+            return self.push(handle)
+        handle.inbox_node.owner = <void *>handle
         Py_INCREF(handle)
         if inbox_push(&self.inbox, &handle.inbox_node):
             self.wake_up()
-        return handle
+        return 0
 
     cdef void wake_up(self) noexcept:
         pass
@@ -164,6 +171,7 @@ cdef class Scheduler:
         cdef InboxNode *node = inbox_drain(&self.inbox)
         while node != NULL:
             # Short of memory there is nothing better than to lose the callback aloud.
+            untrack_if_sole(node.owner)
             if ready_queue_push(&self.ready, node.owner) < 0:
                 fprintf(stderr, "loopx: out of memory: a callback is lost\n")
             node = node.next
@@ -204,6 +212,7 @@ cdef class Scheduler:
         """Debug mode: name the callbacks that hold up the loop."""
         cdef double started = monotonic_seconds()
         cdef double seconds
+        track_handle(handle)
         self.current_handle = handle
         try:
             handle.run()

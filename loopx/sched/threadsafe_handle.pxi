@@ -29,6 +29,7 @@ cdef class ThreadSafeHandle(Handle):
     """What call_soon_threadsafe returns: a Handle that any thread may cancel."""
 
     cdef int state
+    cdef InboxNode inbox_node                # used between call_soon_threadsafe and draining
 
     def cancelled(self):
         """True after cancel(). On another thread it first waits for a callback that runs."""

@@ -15,6 +15,8 @@ import weakref
 import pytest
 
 from tests.support.loops import ExceptionRecorder, run_once, run_turns
+from tests.support.net import only_on
+from tests.support.threads import HAS_GIL, in_thread
 
 NAME = contextvars.ContextVar("NAME")
 
@@ -264,6 +266,52 @@ def test_a_reference_cycle_through_a_handle_is_collected(loop):
     del node
     gc.collect()
     assert alive() is None
+
+
+@pytest.mark.parametrize("shown", ["to the exception handler", "in debug mode"])
+def test_a_cycle_through_a_handle_that_the_loop_showed_is_collected(loop, shown):
+    """Nobody kept what call_soon returned, but the callback's own object comes to know it."""
+    debug = shown == "in debug mode"
+
+    class Node:
+        def step(self):
+            if not debug:
+                raise ZeroDivisionError
+            self.handle = loop._current_handle
+
+    node = Node()
+    alive = weakref.ref(node)
+    loop.set_debug(debug)
+    loop.set_exception_handler(
+        lambda loop, context: setattr(alive(), "handle", context["handle"])
+    )
+    loop.call_soon(node.step)
+    loop.call_soon(int)
+    run_once(loop)
+    assert node.handle._callback == node.step
+    del node
+    gc.collect()
+    assert alive() is None
+
+
+@only_on("loopx")
+@pytest.mark.skipif(not HAS_GIL, reason="without a GIL nothing tells who else has a handle")
+@pytest.mark.parametrize("name", ["call_soon", "call_soon_threadsafe"])
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+def test_the_collector_need_not_look_at_handles_that_nobody_kept(loop, name, where):
+    def schedule():
+        for _ in range(1000):
+            SCHEDULE[name](loop)
+
+    before = handles_collected()
+    in_thread(schedule) if where == "elsewhere" else schedule()
+    loop.call_soon(callback)
+    assert handles_collected() - before < 10
+    run_once(loop)
+
+
+def handles_collected():
+    return sum("Handle" in type(thing).__name__ for thing in gc.get_objects())
 
 
 def test_a_pending_handle_keeps_its_arguments_alive(loop):

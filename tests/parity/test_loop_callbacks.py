@@ -6,6 +6,7 @@ Runs on asyncio and on loopx, on the main thread.
 import asyncio
 import contextvars
 import gc
+import inspect
 import random
 import socket
 import weakref
@@ -319,3 +320,58 @@ def test_futures_wake_their_waiters_in_order(loop):
         return seen
 
     assert loop.run_until_complete(main()) == list(range(20))
+
+
+ODD_CALLS = {
+    "nothing": lambda call: call(),
+    "no callback": lambda call: call(context=None),
+    "an unknown name": lambda call: call(int, colour=1),
+    "a callback twice": lambda call: call(int, callback=int),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("odd", ODD_CALLS)
+def test_wrong_arguments_of_call_soon(loop, name, odd):
+    with pytest.raises(TypeError):
+        ODD_CALLS[odd](getattr(loop, name))
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_call_soon_in_every_shape(loop, name):
+    call = getattr(loop, name)
+    seen = []
+
+    def note(*args):
+        seen.append((args, COLOUR.get()))
+
+    context = contextvars.copy_context()
+    context.run(COLOUR.set, "given")
+    built = "".join(["con", "text"])  # equal to the name, not the same object
+    handles = [
+        call(note),
+        call(note, None),
+        call(note, (1, 2)),
+        call(note, 1, 2, context=None),
+        call(note, context=context),
+        call(note, 1, context=context),
+        call(note, 1, 2, **{built: context}),
+        call(callback=note),
+        type(loop).__dict__.get(name, getattr(type(loop), name))(loop, note, 3),
+    ]
+    arguments = [(), (None,), ((1, 2),), (1, 2), (), (1,), (1, 2), (), (3,)]
+    assert [handle._args for handle in handles] == arguments
+    run_once(loop)
+    shapes = [COLOUR.get()] * 4 + ["given"] * 3 + [COLOUR.get()] * 2
+    assert seen == list(zip(arguments, shapes, strict=True))
+    assert [handle._args for handle in handles] == arguments
+    handles[1].cancel()
+    assert handles[1]._args is None
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_the_signature_of_call_soon(loop, name):
+    parameters = inspect.signature(getattr(loop, name)).parameters
+    assert list(parameters) == ["callback", "args", "context"]
+    assert parameters["context"].default is None
+    assert getattr(loop, name).__doc__

@@ -231,6 +231,31 @@ def test_a_closed_loop_does_not_warn(loop_factory):
     assert [entry for entry in caught if entry.category is ResourceWarning] == []
 
 
+@pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
+def test_an_unclosed_loop_is_collected_with_what_it_was_to_call(loop_factory):
+    """Of handles that somebody kept and of those that nobody did; and not a moment earlier."""
+
+    class Node:
+        def method(self, *args):
+            pass
+
+    loop = loop_factory()
+    nodes = [Node() for _ in range(6)]
+    kept = [loop.call_soon(node.method, loop) for node in nodes[:3]]
+    nodes[0].handles = kept
+    for node in nodes[3:]:
+        loop.call_soon(node.method, loop)
+    nodes[0].last = loop.call_soon(nodes[0].method, nodes[0])
+    del kept, node
+    alive = [weakref.ref(thing) for thing in (loop, *nodes)]
+    del nodes
+    gc.collect()
+    assert all(reference() is not None for reference in alive)
+    del loop
+    gc.collect()
+    assert [reference() for reference in alive] == [None] * 7
+
+
 def test_an_unclosed_transport_warns(loop_factory):
     loop = loop_factory()
     ours, theirs = socket.socketpair()

@@ -334,3 +334,14 @@ def test_as_completed_and_shield(loop):
         return order, await inner
 
     assert run(loop, main()) == ([0.01, 0.02, 0.03], "survived")
+
+
+def test_a_class_in_the_place_of_asyncio_s_task_makes_the_tasks(loop, monkeypatch):
+    class Own(asyncio.Task):
+        pass
+
+    monkeypatch.setattr(asyncio.tasks, "Task", Own)
+    task = loop.create_task(asyncio.sleep(0, "done"), name="mine")
+    assert type(task) is Own and task.get_name() == "mine"
+    monkeypatch.undo()
+    assert loop.run_until_complete(task) == "done"

@@ -1,0 +1,101 @@
+# call_soon and call_soon_threadsafe as the interpreter calls them: by vector, so that no tuple is
+# made for a callback with one argument or none, and next to nothing is parsed. Each takes the
+# place of the vectorcall function of Scheduler's method, which still does whatever is not as usual.
+# (A method descriptor in the method's place is slower: the interpreter wants its exact type.)
+# Any thread may call the second one; neither touches more than the methods do.
+
+cdef extern from "Python.h":
+    ctypedef PyObject *(*VectorFunction "vectorcallfunc")(PyObject *function, PyObject **args,
+                                                          size_t count, PyObject *names)
+    Py_ssize_t PyVectorcall_NARGS(size_t count)
+
+cdef extern from *:
+    """
+    static PyObject *loopx_tuple_of(PyObject *const *items, Py_ssize_t count) {
+        PyObject *made = PyTuple_New(count);
+        if (made != NULL)
+            for (Py_ssize_t place = 0; place < count; place++)
+                PyTuple_SET_ITEM(made, place, Py_NewRef(items[place]));
+        return made;
+    }
+
+    /* asyncio's tasks name it by a string of their own, so that comparing addresses is no use. */
+    static inline int loopx_is_context(PyObject *name) {
+        return PyUnicode_IS_COMPACT_ASCII(name) && PyUnicode_GET_LENGTH(name) == 7
+            && memcmp(PyUnicode_DATA(name), "context", 7) == 0;
+    }
+
+    /* A loop, a callback, its arguments, and nothing by name but perhaps `context`. */
+    static inline int loopx_is_usual(PyObject *const *args, Py_ssize_t count, PyObject *names,
+                                     PyTypeObject *scheduler) {
+        return count >= 2 && PyObject_TypeCheck(args[0], scheduler)
+            && (names == NULL || (PyTuple_GET_SIZE(names) == 1
+                                  && loopx_is_context(PyTuple_GET_ITEM(names, 0))));
+    }
+
+    #define loopx_vectorcall_of(function) (((PyCFunctionObject *)(function))->vectorcall)
+    #define loopx_set_vectorcall(function, value) (loopx_vectorcall_of(function) = (value))
+    """
+    object tuple_of "loopx_tuple_of"(PyObject **items, Py_ssize_t count)
+    bint is_usual "loopx_is_usual"(PyObject **args, Py_ssize_t count, PyObject *names,
+                                   PyTypeObject *scheduler) noexcept
+    VectorFunction vectorcall_of "loopx_vectorcall_of"(object function)
+    void set_vectorcall "loopx_set_vectorcall"(object function, VectorFunction vectorcall) noexcept
+
+cdef VectorFunction plain_call_soon = vectorcall_of(Scheduler.call_soon)
+cdef VectorFunction plain_call_soon_threadsafe = vectorcall_of(Scheduler.call_soon_threadsafe)
+
+
+cdef PyObject *call_soon_by_vector(PyObject *function, PyObject **args, size_t flagged_count,
+                                   PyObject *names) except NULL:
+    cdef Py_ssize_t count = PyVectorcall_NARGS(flagged_count)
+    cdef Scheduler loop
+    cdef Handle handle
+    if not is_usual(args, count, names, <PyTypeObject *>Scheduler):
+        return plain_call_soon(function, args, flagged_count, names)
+    loop = <Scheduler>args[0]
+    if loop.closed or loop.debug or loop.is_elsewhere():
+        return plain_call_soon(function, args, flagged_count, names)
+    handle = Handle.__new__(Handle)
+    handle_fill(handle, loop, args + 1, count - 1, names)
+    loop.push(handle)
+    Py_INCREF(handle)
+    return <PyObject *>handle
+
+
+cdef PyObject *call_soon_threadsafe_by_vector(PyObject *function, PyObject **args,
+                                              size_t flagged_count, PyObject *names) except NULL:
+    cdef Py_ssize_t count = PyVectorcall_NARGS(flagged_count)
+    cdef Scheduler loop
+    cdef ThreadSafeHandle handle
+    if not is_usual(args, count, names, <PyTypeObject *>Scheduler):
+        return plain_call_soon_threadsafe(function, args, flagged_count, names)
+    loop = <Scheduler>args[0]
+    if loop.closed or loop.debug:
+        return plain_call_soon_threadsafe(function, args, flagged_count, names)
+    handle = ThreadSafeHandle.__new__(ThreadSafeHandle)
+    handle_fill(handle, loop, args + 1, count - 1, names)
+    loop.hand_over(handle)
+    Py_INCREF(handle)
+    return <PyObject *>handle
+
+
+cdef inline int handle_fill(Handle self, Scheduler loop, PyObject **args, Py_ssize_t count,
+                            PyObject *names) except -1:
+    """handle_init from a vector: args[0] is the callback, args[count] the context if named."""
+    self._loop = loop
+    self._callback = <object>args[0]
+    if count == 2:
+        self.arguments = <object>args[1]
+        self.has_one_argument = True
+    else:
+        self.arguments = tuple_of(args + 1, count - 1)
+    if names == NULL or <object>args[count] is None:
+        self._context = PyContext_CopyCurrent()
+    else:
+        self._context = <object>args[count]
+    return 0
+
+
+set_vectorcall(Scheduler.call_soon, <VectorFunction>call_soon_by_vector)
+set_vectorcall(Scheduler.call_soon_threadsafe, <VectorFunction>call_soon_threadsafe_by_vector)
