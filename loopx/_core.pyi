@@ -240,6 +240,8 @@ class TimersHeapForTests:
 class BaseLoop(Scheduler):
     """A scheduler with an engine. Of use only as LoopCore, which makes the engine."""
 
+    spin_us: float
+    """How long to look for I/O before sleeping, at most: microseconds, 0 (never) to 1,000."""
     def _on_signal_bytes(self, data: bytes) -> None:
         """What was written to _signal_wakeup_fd(): a byte each. Not defined here: subclasses do."""
 
@@ -454,8 +456,6 @@ class LoopCore(SocketCalls):
         """Whether close() was called."""
     def close(self) -> None:
         """Free everything; RuntimeError while running. Idempotent."""
-    spin_us: float
-    """How long to look for I/O before sleeping, at most: microseconds, 0 (never) to 1,000."""
     def _check_closed(self) -> None:
         """RuntimeError when the loop is closed."""
 

@@ -6,21 +6,6 @@
 # ready when the turn began; 3. dispatch the completions; 4. run the timers that were due. What
 # any of these schedules waits for the next turn. This is asyncio's order.
 
-cdef double SPIN_US_MAX = 1000
-
-cdef double checked_spin_us(us, name) except -1:
-    try:
-        if 0 <= float(us) <= SPIN_US_MAX:
-            return float(us)
-    except ValueError:
-        pass
-    raise ValueError(f"{name} must be from 0 (never) to {SPIN_US_MAX:.0f} microseconds, got {us!r}")
-
-# What a loop begins with. On one core, whoever is waited for cannot run meanwhile.
-cdef double SPIN_US = checked_spin_us(
-    os.environ.get("LOOPX_SPIN_US") or (30 if get_nprocs() > 1 else 0), "LOOPX_SPIN_US")
-
-
 cdef class LoopCore(SocketCalls):
     """What is native of loopx.Loop. Subclasses add the methods that run per connection."""
 
@@ -148,20 +133,6 @@ cdef class LoopCore(SocketCalls):
         self.running_thread = 0
         self.engine.abandon()
         return 0
-
-    @property
-    def spin_us(self):
-        """Microseconds for which the loop may look for I/O before it sleeps; 0: never.
-
-        Only with next to no connections, and after several waits that were that short, where
-        sleeping takes longer and costs as much (see loopx/sched/spin.pxd). The environment
-        variable LOOPX_SPIN_US sets what a loop begins with, 30 otherwise; 0 on one core.
-        """
-        return self.engine.spin.limit_ns / 1e3
-
-    @spin_us.setter
-    def spin_us(self, us):
-        spin_init(&self.engine.spin, <long long>(checked_spin_us(us, "spin_us") * 1e3))
 
     # ---- checks, debug mode ---------------------------------------------------------------
 

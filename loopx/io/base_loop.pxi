@@ -8,6 +8,21 @@ cdef enum:
     DATAGRAM_SPACE_BYTES = 8 << 20
 
 
+cdef double SPIN_US_MAX = 1000
+
+cdef double checked_spin_us(us, name) except -1:
+    try:
+        if 0 <= float(us) <= SPIN_US_MAX:
+            return float(us)
+    except ValueError:
+        pass
+    raise ValueError(f"{name} must be from 0 (never) to {SPIN_US_MAX:.0f} microseconds, got {us!r}")
+
+# What a loop begins with. On one core, whoever is waited for cannot run meanwhile.
+cdef double SPIN_US = checked_spin_us(
+    os.environ.get("LOOPX_SPIN_US") or (30 if get_nprocs() > 1 else 0), "LOOPX_SPIN_US")
+
+
 cdef class BaseLoop(Scheduler):
     """Scheduler plus engine."""
 
@@ -30,6 +45,20 @@ cdef class BaseLoop(Scheduler):
         free(self.owners)
         self.free_datagram_space()
         Py_XDECREF(self.receive_space)
+
+    @property
+    def spin_us(self):
+        """Microseconds for which the loop may look for I/O before it sleeps; 0: never.
+
+        Only with next to no connections, and after several waits that were that short, where
+        sleeping takes longer and costs as much (see loopx/sched/spin.pxd). The environment
+        variable LOOPX_SPIN_US sets what a loop begins with, 30 otherwise; 0 on one core.
+        """
+        return self.engine.spin.limit_ns / 1e3
+
+    @spin_us.setter
+    def spin_us(self, us):
+        spin_init(&self.engine.spin, <long long>(checked_spin_us(us, "spin_us") * 1e3))
 
     cdef char *need_datagram_space(self) except NULL:
         cdef void *space

@@ -49,7 +49,7 @@ cdef class Handle:
     """What call_soon returns (asyncio.Handle). Made by the loop only."""
 
     cdef readonly object _callback
-    cdef object arguments                    # a tuple, or the only argument; None once cancelled
+    cdef object arguments                    # a tuple, or the only argument; None once forgotten
     cdef readonly object _context            # contextvars.Context
     cdef readonly Scheduler _loop
     cdef readonly bint _cancelled
@@ -64,7 +64,11 @@ cdef class Handle:
 
     @property
     def _args(self):
-        return None if self._callback is None else self.args_tuple(self.arguments)
+        return self.args_tuple(self.arguments)
+
+    @cython.final
+    cdef inline bint is_forgotten(self) noexcept:
+        return self.arguments is None and not self.has_one_argument
 
     @cython.final
     cdef object args_tuple(self, arguments):
@@ -92,6 +96,7 @@ cdef class Handle:
         with cython.critical_section(self):        # no other thread may be taking them
             self._callback = None
             self.arguments = None
+            self.has_one_argument = False
         return 0
 
     def cancelled(self):
@@ -111,7 +116,7 @@ cdef class Handle:
         cdef object callback = self._callback
         cdef object arguments = self.arguments
         cdef object context = self._context
-        if args is None:                      # cancelled; a callback that is None is a mistake
+        if self.is_forgotten():               # a callback that is None is a mistake
             return 0
         if enter_context(context) == 0:
             if self.has_one_argument:
