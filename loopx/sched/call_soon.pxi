@@ -25,10 +25,25 @@ cdef extern from *:
             && memcmp(PyUnicode_DATA(name), "context", 7) == 0;
     }
 
+    /* Nearly always the type that came first, which is kept for ever: no search of its bases. */
+    static inline int loopx_is_scheduler(PyObject *self, PyTypeObject *scheduler) {
+        static PyTypeObject *first;
+        PyTypeObject *known = __atomic_load_n(&first, __ATOMIC_RELAXED);
+        if (Py_TYPE(self) == known)
+            return 1;
+        if (!PyObject_TypeCheck(self, scheduler))
+            return 0;
+        if (known == NULL) {
+            Py_INCREF(Py_TYPE(self));
+            __atomic_store_n(&first, Py_TYPE(self), __ATOMIC_RELAXED);
+        }
+        return 1;
+    }
+
     /* A loop, a callback, its arguments, and nothing by name but perhaps `context`. */
     static inline int loopx_is_usual(PyObject *const *args, Py_ssize_t count, PyObject *names,
                                      PyTypeObject *scheduler) {
-        return count >= 2 && PyObject_TypeCheck(args[0], scheduler)
+        return count >= 2 && loopx_is_scheduler(args[0], scheduler)
             && (names == NULL || (PyTuple_GET_SIZE(names) == 1
                                   && loopx_is_context(PyTuple_GET_ITEM(names, 0))));
     }
