@@ -11,7 +11,6 @@ import faulthandler
 import gc
 import itertools
 import logging
-import os
 import re
 import signal
 import sys
@@ -22,13 +21,13 @@ from typing import Any
 import pytest
 
 from tests.support.leaks import Snapshot
+from tests.support.patience import PATIENCE, TIME_LIMIT_S
 
-TIME_LIMIT_S = float(os.environ.get("LOOPX_TEST_TIME_LIMIT", "60"))
 # A test that does not even answer to a signal ends the whole run this much later.
 DEAF_GRACE_S = 30.0
 
 MARKERS = (
-    "time_limit(seconds): how long the test may take (60 s by default)",
+    "time_limit(seconds): how long the test may take where 60 s are usual, the default",
     "logs_errors: the loop under test is meant to log errors",
     "keeps(pattern): the test leaves behind on purpose, and says why, what the complaints that "
     "match the pattern name (anything without one)",
@@ -97,7 +96,7 @@ def report_descriptor(config: pytest.Config) -> Any:
 def time_limit(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail the test after its limit; end the run if it does not even notice that."""
     marker = request.node.get_closest_marker("time_limit")
-    limit_s = float(marker.args[0]) if marker else TIME_LIMIT_S
+    limit_s = PATIENCE * marker.args[0] if marker else TIME_LIMIT_S
 
     def expired(number: int, frame: FrameType | None) -> None:
         raise TimeLimitExceeded(f"the test took more than {limit_s:g} s")

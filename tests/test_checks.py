@@ -109,7 +109,7 @@ def report(tmp_path_factory):
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-rA", *(f"-p{plugin}" for plugin in plugins)],
         cwd=folder,
-        env=environment(LOOPX_TEST_LOOPS="asyncio"),
+        env=environment(LOOPX_TEST_LOOPS="asyncio", LOOPX_TEST_TIME_LIMIT="60"),
         capture_output=True,
         text=True,
         timeout=60,

@@ -19,13 +19,15 @@ from typing import Any, NamedTuple, TypeVar, cast
 import pytest
 
 from tests.support.loops import selected_kinds
+from tests.support.patience import PATIENCE
 from tests.support.payload import MIB
 from tests.support.recorders import Recorder, RecordingProtocol
 
 T = TypeVar("T")
 P = TypeVar("P", bound=RecordingProtocol)
 
-TIMEOUT_S = 20.0
+RUN_S = 20.0
+TIMEOUT_S = PATIENCE * RUN_S
 
 
 def only_on(*kinds: str) -> pytest.MarkDecorator:
@@ -41,10 +43,10 @@ def since_python(major: int, minor: int) -> pytest.MarkDecorator:
 
 
 def run(
-    loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, T], timeout_s: float = TIMEOUT_S
+    loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, T], timeout_s: float = RUN_S
 ) -> T:
-    """Run `coro` on `loop`; TimeoutError if it takes longer than `timeout_s` seconds."""
-    return loop.run_until_complete(asyncio.wait_for(coro, timeout_s))
+    """Run `coro` on `loop`; TimeoutError if it takes longer than `timeout_s` seconds, usually."""
+    return loop.run_until_complete(asyncio.wait_for(coro, PATIENCE * timeout_s))
 
 
 def capture_errors(loop: asyncio.AbstractEventLoop) -> list[dict[str, Any]]:
