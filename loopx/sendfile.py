@@ -49,6 +49,7 @@ def _fileno(file: Any) -> int:
     """The file's descriptor, or SendfileNotAvailableError. sendfile(2) will tell what it is."""
     try:
         fileno: int = file.fileno()
+        os.fstat(fileno)  # refuses what is no descriptor, as asyncio does
     except (AttributeError, OSError):  # io.UnsupportedOperation is an OSError
         raise asyncio.SendfileNotAvailableError("not a regular file") from None
     return fileno
