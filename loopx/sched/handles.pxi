@@ -45,6 +45,7 @@ cdef class DebugInfo:
 
 
 @cython.freelist(250)
+@cython.trashcan(True)           # a handle's argument may be a handle, and so on: no recursion
 cdef class Handle:
     """What call_soon returns (asyncio.Handle). Made by the loop only."""
 
