@@ -45,6 +45,7 @@ cdef class DebugInfo:
 
 
 @cython.freelist(250)
+@cython.trashcan(True)           # a handle's argument may be a handle, and so on: no recursion
 cdef class Handle:
     """What call_soon returns (asyncio.Handle). Made by the loop only."""
 
@@ -64,15 +65,11 @@ cdef class Handle:
 
     @property
     def _args(self):
-        return self.args_tuple(self.arguments)
+        return (self.arguments,) if self.has_one_argument else self.arguments
 
     @cython.final
     cdef inline bint is_forgotten(self) noexcept:
         return self.arguments is None and not self.has_one_argument
-
-    @cython.final
-    cdef object args_tuple(self, arguments):
-        return (arguments,) if self.has_one_argument else arguments
 
     @property
     def _source_traceback(self):
@@ -116,10 +113,11 @@ cdef class Handle:
         cdef object callback = self._callback
         cdef object arguments = self.arguments
         cdef object context = self._context
+        cdef bint is_one = self.has_one_argument     # now: the callback may cancel its own handle
         if self.is_forgotten():               # a callback that is None is a mistake
             return 0
         if enter_context(context) == 0:
-            if self.has_one_argument:
+            if is_one:
                 result = call_with_one(callback, arguments)
             else:
                 result = call_with_tuple(callback, arguments)
@@ -127,7 +125,7 @@ cdef class Handle:
                 Py_DECREF(<object>result)
                 result = NULL
         if result == NULL:
-            return report_failure(self, callback, arguments)
+            return report_failure(self, callback, arguments, is_one)
         Py_DECREF(<object>result)
         return 0
 
@@ -245,14 +243,15 @@ cdef format_callback_source(Scheduler loop, callback, args):
     return _format_callback_source(callback, args)
 
 
-cdef int report_failure(Handle handle, callback, arguments) except -1:
+cdef int report_failure(Handle handle, callback, arguments, bint is_one) except -1:
     """Tell the exception handler what a callback raised; what ends a program goes on instead."""
     try:
         raise_current()
     except (SystemExit, KeyboardInterrupt):
         raise
     except BaseException as error:
-        describe_failed_callback(handle, callback, handle.args_tuple(arguments), error)
+        args = (arguments,) if is_one else arguments
+        describe_failed_callback(handle, callback, args, error)
     return 0
 
 

@@ -14,6 +14,7 @@ import weakref
 
 import pytest
 
+from tests.support.children import output_of
 from tests.support.loops import ExceptionRecorder, run_once, run_turns
 from tests.support.net import only_on
 from tests.support.threads import HAS_GIL, in_thread
@@ -328,6 +329,27 @@ def test_a_pending_handle_keeps_its_arguments_alive(loop):
     loop.call_later(0.005, loop.stop)
     loop.run_forever()
     assert seen == [alive()]
+
+
+@pytest.mark.parametrize("name", ["call_soon", "call_soon_threadsafe"])
+def test_handles_that_are_each_the_argument_of_the_next_are_freed_without_recursion(
+    loop_kind, name
+):
+    """The last one keeps all the others; a stack of 8 MiB holds 100,000 destructors at most."""
+    source = """
+        import sys
+        from tests.support.loops import make_loop
+
+        loop, handle = make_loop(sys.argv[1]), None
+        for _ in range(300_000):
+            handle = getattr(loop, sys.argv[2])(id, handle)
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        del handle
+        loop.close()
+        print("freed")
+    """
+    assert output_of(source, loop_kind, name) == ["freed"]
 
 
 def test_the_handle_of_a_future_callback_knows_its_context(loop):

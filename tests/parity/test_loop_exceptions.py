@@ -44,6 +44,22 @@ def test_every_way_of_scheduling_reports(loop, schedule):
     assert [type(context["exception"]) for context in recorder.contexts] == [ZeroDivisionError]
 
 
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_callback_that_cancels_its_own_handle_and_fails_is_reported(loop, count, debug):
+    recorder = ExceptionRecorder(loop)
+
+    def cancel_and_fail(*_):
+        handle.cancel()
+        fail()
+
+    handle = loop.call_soon(cancel_and_fail, *[5] * count)
+    loop.set_debug(debug)        # then arguments are shown, before Python 3.13 always
+    run_once(loop)
+    loop.set_debug(False)
+    assert [type(context["exception"]) for context in recorder.contexts] == [ZeroDivisionError]
+
+
 @pytest.mark.parametrize("schedule", ["call_soon", "call_soon_threadsafe", "call_later", "call_at"])
 def test_none_as_a_callback_is_reported(loop, schedule):
     recorder = ExceptionRecorder(loop)
