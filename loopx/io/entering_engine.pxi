@@ -36,24 +36,24 @@ cdef class EnteringEngine(CollectingEngine):
         Only with next to no connections: with more of them a loop is seldom without work, and a
         late answer to one delays no other.
         """
-        cdef long long until_ns = self.spin.limit_ns
-        cdef bint found = False, late = False
-        if 0 < timeout_ns <= until_ns:
+        cdef long long started_ns, spun_ns = 0
+        cdef bint found = False
+        if 0 < timeout_ns <= self.spin.limit_ns:
             return timeout_ns
-        until_ns += monotonic_ns()
+        started_ns = monotonic_ns()
         self.spins += 1
         if ring_unsubmitted(&self.ring):
             self.enter(0, 0)
         with nogil:
-            while not (found or late):
-                late = monotonic_ns() >= until_ns     # first: what came while preempted counts
+            while not found and spun_ns < self.spin.limit_ns:
+                spun_ns = monotonic_ns() - started_ns     # first: what came while preempted counts
                 found = (ring_completions_ready(&self.ring) != 0
                          or ring_has_kernel_work(&self.ring) or not inbox_empty(self.inbox))
         spin_ended(&self.spin, found)
         if found:
             self.busy_turns = BUSY_TURNS_MAX      # look at once
             return 0
-        return timeout_ns - self.spin.limit_ns if timeout_ns > 0 else timeout_ns
+        return max(timeout_ns - spun_ns, 0) if timeout_ns > 0 else timeout_ns
 
     @cython.final
     cdef int sleep(self, long long timeout_ns) except -1:

@@ -203,6 +203,9 @@ cdef class ReceivingTransport(SocketTransport):
         cdef int error
         if not self.get_buffer(-1, &view):
             return 0
+        if not self.descriptor_is_ours():     # get_buffer() closed it
+            PyBuffer_Release(&view)
+            return self.descriptor_is_gone()
         with nogil:
             length = posix_recv(self.fd, view.buf, view.len, MSG_DONTWAIT)
             error = errno
