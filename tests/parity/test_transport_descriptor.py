@@ -246,6 +246,53 @@ def test_a_transport_whose_socket_was_closed_receives_no_longer(
         with_a_rest() if rests else run(loop, main())
 
 
+class ExchangesItsSocket(asyncio.BufferedProtocol):
+    """Closes the socket that its transport was given when asked for a buffer, once in bulk."""
+
+    def __init__(self, ours: socket.socket) -> None:
+        self.ours = ours
+        self.buffer = bytearray(300_000)
+        self.received = 0
+        self.others: tuple[socket.socket, socket.socket] | None = None
+        self.lost = asyncio.get_running_loop().create_future()
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        if self.received > 1_000_000 and sizehint == -1 and self.others is None:
+            self.others = exchanged(self.ours)
+            self.others[1].sendall(b"not the transport's")
+        return self.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.received += nbytes
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set_result(exc)
+
+
+def test_a_protocol_that_exchanges_the_socket_while_it_is_asked_for_a_buffer(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """A transport calls get_buffer() and then receives: from a socket that is its own, still."""
+    ours, theirs = tcp_pair()
+    ours.setblocking(False)
+
+    async def main() -> None:
+        await check_loop_works()
+        protocol = ExchangesItsSocket(ours)
+        await loop.create_connection(lambda: protocol, sock=ours)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(20):
+                await asyncio.to_thread(theirs.sendall, bytes(200_000))
+        assert isinstance(await protocol.lost, OSError)
+        assert protocol.others is not None
+        fresh, other = protocol.others
+        with fresh, other:
+            assert fresh.recv(100) == b"not the transport's"
+
+    with theirs:
+        run(loop, main())
+
+
 def test_the_end_of_file_is_not_written_to_another(loop: asyncio.AbstractEventLoop) -> None:
     ours, theirs = tcp_pair()
     ours.setblocking(False)
