@@ -65,7 +65,8 @@ cdef class Handle:
 
     @property
     def _args(self):
-        return (self.arguments,) if self.has_one_argument else self.arguments
+        with cython.critical_section(self):        # no other thread may be forgetting them
+            return (self.arguments,) if self.has_one_argument else self.arguments
 
     @cython.final
     cdef inline bint is_forgotten(self) noexcept:
