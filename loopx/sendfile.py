@@ -293,8 +293,10 @@ class SendfileMixin(SocketsMixin):
                 except (BlockingIOError, InterruptedError):
                     await wait_for_room()
                     continue
-                if not moved:
-                    break  # the end of the file, wherever it is by now
+                if not moved:  # the end of the file, wherever it is by now
+                    if not sent:
+                        _leave_position(file, offset)  # as newer releases of asyncio do
+                    break
                 sent += moved
                 if moved == chunk and sent != count:
                     await asyncio.sleep(0)  # let the other connections have their turn

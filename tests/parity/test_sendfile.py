@@ -6,6 +6,7 @@ Must not: promise which system call does it.
 """
 
 import asyncio
+import inspect
 import io
 import os
 import pathlib
@@ -20,6 +21,11 @@ from tests.support.payload import MIB, digest, pattern
 from tests.support.recorders import Recorder
 
 SIZE_BYTES = 5 * MIB + 321
+
+# Whether asyncio leaves a file at the offset where nothing is sent: it came in the middle of
+# release series (3.13.0 does not, 3.13.15 and 3.14.10 do), and took this parameter away.
+_set_position = asyncio.SelectorEventLoop._sock_sendfile_update_filepos
+ASYNCIO_LEAVES_OFFSET = "total_sent" not in inspect.signature(_set_position).parameters
 
 
 @pytest.fixture
@@ -161,6 +167,9 @@ def test_a_device_needs_no_fallback(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def test_a_pipe_without_fallback(loop: asyncio.AbstractEventLoop) -> None:
+    if ASYNCIO_LEAVES_OFFSET and not hasattr(loop, "stats"):
+        pytest.skip("asyncio sets the position of the pipe, which fails, before it says so")
+
     async def main() -> None:
         reading, writing = os.pipe()
         os.close(writing)
@@ -174,12 +183,16 @@ def test_a_pipe_without_fallback(loop: asyncio.AbstractEventLoop) -> None:
 def test_the_position_when_nothing_is_sent(
     loop: asyncio.AbstractEventLoop, path: pathlib.Path
 ) -> None:
+    """It is at the offset, as if the file had been read up to there."""
+    if not ASYNCIO_LEAVES_OFFSET and not hasattr(loop, "stats"):
+        pytest.skip("this release of asyncio moves it only when something is sent")
+
     async def main() -> None:
         async with with_peer(Recorder) as (protocol, _):
             with path.open("rb") as file:
                 file.seek(7)
                 assert await loop.sendfile(protocol.transport, file, SIZE_BYTES) == 0
-                assert file.tell() == 7
+                assert file.tell() == SIZE_BYTES
 
     run(loop, main())
 
