@@ -11,6 +11,7 @@ cimport cython
 
 include "imports.pxi"                     # what the files below take from C, CPython and asyncio
 
+include "sched/native_methods.pxi"        # their look at self
 include "sched/handles.pxi"               # one scheduled callback
 include "sched/threadsafe_handle.pxi"    # one that other threads may cancel
 include "sched/scheduler.pxi"             # call_soon, timers, callbacks from other threads
@@ -43,3 +44,8 @@ include "transports/datagram.pxi"         # UDP, Unix datagrams, and other famil
 include "transports/acceptor.pxi"         # listening sockets
 
 include "loop.pxi"                        # the turn, running, stopping, closing
+
+for native in list(globals().values()):
+    if isinstance(native, type) and native.__module__ == __name__:
+        check_self_in_methods(native)
+del native

@@ -116,7 +116,8 @@ def time_limit(request: pytest.FixtureRequest) -> Iterator[None]:
 
 def forget_what_pytest_keeps(node: pytest.Function) -> None:
     """Drop the values of the fixtures and the log records, which pytest holds until later."""
-    node.funcargs.clear()
+    if node.funcargs is not None:  # as it is where an interrupt ended the test
+        node.funcargs.clear()
     try:
         from _pytest.logging import caplog_records_key as key
     except ImportError:

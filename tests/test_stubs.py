@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.children import ROOT, environment
 from tests.support.loops import require_loopx
+from tests.support.patience import PATIENCE
 
 require_loopx()
 
@@ -32,7 +33,7 @@ def run(tmp_path, *arguments):
         env=environment(MYPY_CACHE_DIR=str(tmp_path / "cache")),
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=170 * PATIENCE,
     )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout

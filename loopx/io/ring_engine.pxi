@@ -88,14 +88,14 @@ cdef class RingEngine(EnteringEngine):
     cdef int need_buffers(self) except -1:
         """Register the ring of provided buffers with this ring and hand it every free one.
 
-        Returns 0 where no memory may be locked for it. That is not asked again of this ring: each
-        time the answer takes as long as the patience with late memory lasts.
+        Returns 0 where it is refused, mostly as no memory may be locked for it. That is not asked
+        again of this ring: each time the answer takes as long as the patience with late memory.
         """
         if self.buffers.ring == NULL and not self.buffers_refused:
             try:
                 self.buffers.ring = <io_uring_buf_ring *><size_t>self.control.register_buffer_ring(
                     BUFFERS_MAX, BUFFER_GROUP)
-            except EngineUnavailable:
+            except (EngineUnavailable, OSError):
                 self.buffers_refused = True
                 return 0
             self.provide_buffers()

@@ -57,6 +57,8 @@ cdef extern from *:
     VectorFunction vectorcall_of "loopx_vectorcall_of"(object function)
     void set_vectorcall "loopx_set_vectorcall"(object function, VectorFunction vectorcall) noexcept
 
+check_self_in_methods(Scheduler)
+
 cdef VectorFunction plain_call_soon = vectorcall_of(Scheduler.call_soon)
 cdef VectorFunction plain_call_soon_threadsafe = vectorcall_of(Scheduler.call_soon_threadsafe)
 

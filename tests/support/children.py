@@ -13,8 +13,10 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.support.patience import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[2]
-TIMEOUT_S = 60.0
+TIMEOUT_S = 60.0 * PATIENCE
 
 
 def environment(**extra: str) -> dict[str, str]:

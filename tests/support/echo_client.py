@@ -11,7 +11,9 @@ import selectors
 import socket
 import sys
 
-TIMEOUT_S = 20.0
+from tests.support.patience import PATIENCE
+
+TIMEOUT_S = 20.0 * PATIENCE
 
 
 class Connection:

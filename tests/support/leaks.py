@@ -16,9 +16,11 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from tests.support.patience import PATIENCE
+
 WATCHED = (asyncio.BaseTransport, asyncio.Handle, asyncio.AbstractEventLoop, asyncio.Task)
 NATIVE = ("Handle", "TimerHandle", "StreamTransport", "Acceptor", "LoopCore")
-THREAD_GRACE_S = 5.0
+THREAD_GRACE_S = 5.0 * PATIENCE
 COLLECTIONS_MAX = 4
 PAUSE_S = 0.05
 # Free-threaded 3.13 never frees a class once there was a second thread, nor what the class's

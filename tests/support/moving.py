@@ -14,7 +14,9 @@ from typing import Any, Protocol
 
 import pytest
 
-TIMEOUT_S = 20.0
+from tests.support.patience import PATIENCE
+
+TIMEOUT_S = 20.0 * PATIENCE
 
 Work = Callable[[], Any]
 

@@ -1,6 +1,6 @@
 """How much longer than usual a test may take here, which LOOPX_TEST_TIME_LIMIT says.
 
-Owns the factor by which markers' limits and the bounds of tests.support.net grow with it: else they
+Owns the factor by which markers' limits and the bounds in tests.support grow with it: else they
 would be over long before the time that the whole test has.  Read once; any thread.
 """
 

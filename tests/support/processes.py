@@ -19,7 +19,9 @@ from typing import Any
 import psutil
 import pytest
 
-GRACE_S = 5.0
+from tests.support.patience import PATIENCE
+
+GRACE_S = 5.0 * PATIENCE
 # Runs until it is killed, or its standard input ends.
 BLOCKED = ("cat",)
 PYTHON = (sys.executable, "-I", "-S", "-c")

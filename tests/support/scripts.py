@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.support.children import environment
+from tests.support.patience import PATIENCE
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 30.0 * PATIENCE
 
 PREAMBLE = {
     "uvloop": "import asyncio, uvloop\nnew_loop = uvloop.new_event_loop\n",

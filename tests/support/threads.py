@@ -16,7 +16,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-JOIN_S = 30.0
+from tests.support.patience import PATIENCE
+
+JOIN_S = 30.0 * PATIENCE
 HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 # A thread in futex() waits for a lock, such as the interpreter's, and not for I/O.
 FUTEX = {"x86_64": 202, "aarch64": 98}.get(platform.machine(), 202)
