@@ -15,7 +15,7 @@ include "sched/native_methods.pxi"        # their look at self
 include "sched/handles.pxi"               # one scheduled callback
 include "sched/threadsafe_handle.pxi"    # one that other threads may cancel
 include "sched/scheduler.pxi"             # call_soon, timers, callbacks from other threads
-include "sched/call_soon.pxi"             # call_soon with little to parse and to make
+include "sched/call_soon.pxi"             # call_soon and its kin, with little to parse
 include "sched/for_tests.pxi"             # the bare structures, for the state machines in tests
 
 include "io/operation.pxi"                # what the kernel is asked to do; its life

@@ -1,8 +1,8 @@
-# call_soon and call_soon_threadsafe as the interpreter calls them: by vector, so that no tuple is
-# made for a callback with one argument or none, and next to nothing is parsed. Each takes the
-# place of the vectorcall function of Scheduler's method, which still does whatever is not as usual.
-# (A method descriptor in the method's place is slower: the interpreter wants its exact type.)
-# Any thread may call the second one; neither touches more than the methods do.
+# call_soon, call_soon_threadsafe and call_later as the interpreter calls them: by vector, so that
+# no tuple is made for a callback with one argument or none, and next to nothing is parsed. Each
+# takes the place of the vectorcall function of Scheduler's method, which still does whatever is not
+# as usual. (A method descriptor in its place is slower: the interpreter wants its exact type.)
+# Any thread may call the second one; none touches more than the methods do.
 
 cdef extern from "Python.h":
     ctypedef PyObject *(*VectorFunction "vectorcallfunc")(PyObject *function, PyObject **args,
@@ -61,6 +61,7 @@ check_self_in_methods(Scheduler)
 
 cdef VectorFunction plain_call_soon = vectorcall_of(Scheduler.call_soon)
 cdef VectorFunction plain_call_soon_threadsafe = vectorcall_of(Scheduler.call_soon_threadsafe)
+cdef VectorFunction plain_call_later = vectorcall_of(Scheduler.call_later)
 
 
 cdef PyObject *call_soon_by_vector(PyObject *function, PyObject **args, size_t flagged_count,
@@ -97,6 +98,26 @@ cdef PyObject *call_soon_threadsafe_by_vector(PyObject *function, PyObject **arg
     return <PyObject *>handle
 
 
+cdef PyObject *call_later_by_vector(PyObject *function, PyObject **args, size_t flagged_count,
+                                    PyObject *names) except NULL:
+    cdef Py_ssize_t count = PyVectorcall_NARGS(flagged_count)
+    cdef Scheduler loop
+    cdef TimerHandle handle
+    cdef double when
+    if count < 3 or not is_usual(args, count, names, <PyTypeObject *>Scheduler):
+        return plain_call_later(function, args, flagged_count, names)
+    loop = <Scheduler>args[0]
+    if loop.closed or loop.debug or loop.is_elsewhere() or <object>args[1] is None:
+        return plain_call_later(function, args, flagged_count, names)
+    when = monotonic_seconds() + <double><object>args[1]
+    handle = TimerHandle.__new__(TimerHandle)
+    handle_fill(handle, loop, args + 2, count - 2, names)
+    handle.timer.when = when
+    loop.start_timer(handle)
+    Py_INCREF(handle)
+    return <PyObject *>handle
+
+
 cdef inline int handle_fill(Handle self, Scheduler loop, PyObject **args, Py_ssize_t count,
                             PyObject *names) except -1:
     """handle_init from a vector: args[0] is the callback, args[count] the context if named."""
@@ -116,3 +137,4 @@ cdef inline int handle_fill(Handle self, Scheduler loop, PyObject **args, Py_ssi
 
 set_vectorcall(Scheduler.call_soon, <VectorFunction>call_soon_by_vector)
 set_vectorcall(Scheduler.call_soon_threadsafe, <VectorFunction>call_soon_threadsafe_by_vector)
+set_vectorcall(Scheduler.call_later, <VectorFunction>call_later_by_vector)
