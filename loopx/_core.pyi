@@ -251,6 +251,30 @@ class SendingTransport(TransportBase):
 
 # ---- transports/ -------------------------------------------------------------------------
 
+@final
+class StreamRead(Coroutine[_Future[None], None, bytes]):
+    """One read of a NativeStreamReader: a coroutine to whoever awaits it, or makes a task of it."""
+
+    @property
+    def __name__(self) -> str: ...
+    @property
+    def __qualname__(self) -> str: ...
+    def __await__(self) -> Generator[Any, None, bytes]: ...
+    def __next__(self) -> _Future[None]: ...
+    def send(self, value: None) -> _Future[None]:
+        """Go on; returns the future to wait for. StopIteration has what was read."""
+    def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> _Future[None]:
+        """Raise where it waits, which ends it."""
+    def close(self) -> None:
+        """End it, whether it waits or has not begun."""
+
+class NativeStreamReader(asyncio.StreamReader):
+    """asyncio.StreamReader whose usual reads take no coroutine.
+
+    A connection's reader becomes one, unless LOOPX_STREAMS=asyncio, the loop is in debug mode, or
+    a method of asyncio's was replaced.
+    """
+
 @disjoint_base
 class TLSState:
     """What SSLProtocol asks for with each packet, in a struct instead of a dictionary."""

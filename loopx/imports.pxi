@@ -1,7 +1,8 @@
 # What the native files take from C, CPython, asyncio and the Python part of loopx.
 # Nothing is defined here but one-line wrappers of C calls that Cython has no word for.
 
-from cpython.bytearray cimport PyByteArray_CheckExact, PyByteArray_GET_SIZE
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_CheckExact
+from cpython.bytearray cimport PyByteArray_GET_SIZE, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize
 from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -9,7 +10,7 @@ from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyConte
 from cpython.exc cimport PyErr_CheckSignals, PyErr_Clear, PyErr_SetString
 from cpython.object cimport PyObject, PyTypeObject, inquiry, traverseproc, visitproc
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
-from cpython.sequence cimport PySequence_InPlaceConcat
+from cpython.sequence cimport PySequence_DelSlice, PySequence_InPlaceConcat
 from cpython.unicode cimport PyUnicode_AsUTF8
 from libc.errno cimport (EAGAIN, EBADF, EBUSY, ECONNABORTED, EINTR, EINVAL, EIO, EMFILE,
                          ENFILE, ENOBUFS, ENOMEM, ENOTSOCK, ETIME, errno)
@@ -248,6 +249,7 @@ cdef extern from "transports/transport_base.h":
         pass
 
 import asyncio
+import inspect
 import os
 import select
 import socket

@@ -2,39 +2,54 @@
 # Python code: three calls of Python functions for each piece of data. Only the loop's thread may
 # touch it. Whatever is not as asyncio made it takes the ordinary way.
 
-cdef tuple FED_METHODS = ((StreamReaderProtocol, "data_received"), (StreamReader, "feed_data"),
-                          (StreamReader, "_wakeup_waiter"))
+cdef tuple REPLACED_METHODS = (
+    (StreamReaderProtocol, "data_received"), (StreamReader, "feed_data"),
+    (StreamReader, "_wakeup_waiter"), (StreamReader, "_wait_for_data"),
+    *[(StreamReader, name) for name in READS])
 cdef dict STREAMS_GLOBALS = vars(asyncio.streams)
 
 
-cdef bint feeds_stream_reader(protocol) except -1:
-    """Whether feed_stream_reader may stand for this protocol's data_received."""
-    if type(protocol) is not StreamReaderProtocol:
+cdef bint checked_streams(kind) except -1:
+    if kind not in ("native", "asyncio"):
+        raise ValueError(f"LOOPX_STREAMS must be 'native' or 'asyncio', got {kind!r}")
+    return kind == "native"
+
+cdef bint STREAMS_ARE_NATIVE = checked_streams(os.environ.get("LOOPX_STREAMS") or "native")
+
+cdef bint adopt_stream_reader(protocol, bint debug) except -1:
+    """Make this protocol's reader native; True if feed_stream_reader may feed it from now on."""
+    if type(protocol) is not StreamReaderProtocol or debug or not STREAMS_ARE_NATIVE:
         return False
-    for owner, name in FED_METHODS:          # somebody may have put a wrapper in its place
-        if getattr(getattr(owner, name), "__globals__", None) is not STREAMS_GLOBALS:
-            return False
-    return True
+    reference = protocol._stream_reader_wr
+    reader = None if reference is None else reference()
+    if type(reader) is StreamReader:
+        for owner, name in REPLACED_METHODS:     # somebody may have put a wrapper in its place
+            if getattr(getattr(owner, name), "__globals__", None) is not STREAMS_GLOBALS:
+                return False
+        reader.__class__ = NativeStreamReader
+    return type(reader) is NativeStreamReader
 
 
 cdef bint feed_stream_reader(protocol, bytes data) except -1:
     """Append to the reader's buffer and wake who waits; False when that is for data_received."""
+    cdef dict state
     reference = protocol._stream_reader_wr
     if reference is None:
         return False
     reader = reference()
-    if type(reader) is not StreamReader or reader._eof:
+    if type(reader) is not NativeStreamReader:
         return False
-    buffer = reader._buffer
-    if not PyByteArray_CheckExact(buffer):
+    state = instance_dictionary(reader, NULL)
+    buffer = state["_buffer"]
+    if state["_eof"] or not PyByteArray_CheckExact(buffer):
         return False
     PySequence_InPlaceConcat(buffer, data)
-    waiter = reader._waiter
+    waiter = state["_waiter"]
     if waiter is not None:
-        reader._waiter = None
+        state["_waiter"] = None
         if not waiter.cancelled():
             waiter.set_result(None)
-    if PyByteArray_GET_SIZE(buffer) > 2 * reader._limit and not reader._paused:
+    if PyByteArray_GET_SIZE(buffer) > 2 * state["_limit"] and not state["_paused"]:
         pause_for_reader(reader)
     return True
 

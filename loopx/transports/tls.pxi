@@ -32,6 +32,7 @@ cdef class TLSState:
     cdef public bint _app_writing_paused
     cdef public bint _ssl_reading_paused
     cdef public bint _ssl_writing_paused
+    cdef bint feeds_reader                   # feed_stream_reader stands for data_received
     cdef object wrapper
     cdef object native                       # the same read, write and pending, called directly
 
@@ -57,6 +58,10 @@ class TLSProtocol(TLSState, SSLProtocol):
             self._wakeup_waiter()
             self._loop.call_soon(self._do_read)
             raise
+
+    def _set_app_protocol(self, app_protocol):
+        SSLProtocol._set_app_protocol(self, app_protocol)
+        note_app_protocol(self, self._loop.get_debug())
 
     def _do_read(self):
         read_tls(self)
@@ -85,6 +90,11 @@ class TLSProtocol(TLSState, SSLProtocol):
 
     def _process_outgoing(self):
         send_ciphertext(self)
+
+
+cdef int note_app_protocol(TLSState protocol, bint debug) except -1:
+    protocol.feeds_reader = adopt_stream_reader(protocol._app_protocol, debug)
+    return 0
 
 
 cdef int receive_ciphertext(TLSState protocol, bytes data) except -1:
@@ -146,7 +156,10 @@ cdef int hand_out_plaintext(TLSState protocol) except -1:
     except SSL_AGAIN_ERRORS:
         pass
     if data is not None:
-        protocol._app_protocol.data_received(data if more is None else b"".join(more))
+        if more is not None:
+            data = b"".join(more)
+        if not protocol.feeds_reader or not feed_stream_reader(protocol._app_protocol, data):
+            protocol._app_protocol.data_received(data)
     if closed:
         protocol._call_eof_received()
         protocol._start_shutdown()

@@ -61,7 +61,7 @@ cdef class DescriptorTransport(SendingTransport):
         self.takes_bytes = isinstance(protocol, TLSState)
         self.buffered_protocol = (not self.takes_bytes
                                   and isinstance(protocol, BufferedProtocol))
-        self.feeds_reader = feeds_stream_reader(protocol)
+        self.feeds_reader = adopt_stream_reader(protocol, self.loop.debug)
         return 0
 
     cdef inline bint check_caller(self) except -1:
