@@ -28,12 +28,14 @@ cdef extern from *:
 
 cdef extern from "Python.h":
     object instance_dictionary "PyObject_GenericGetDict"(object instance, void *context)
+    long long PyLong_AsLongLongAndOverflow(object number, int *overflow) except? -1
 
 cdef extern from "<string.h>" nogil:
     void *memmem(const void *haystack, size_t length, const void *needle, size_t needle_length)
 
 cdef object AsyncioStreamReader = StreamReader
 cdef tuple READS = ("read", "readexactly", "readuntil", "readline")      # by ReadKind
+cdef tuple ASYNCIO_READS = tuple([getattr(StreamReader, name) for name in READS])
 
 
 # Its fields are needed until it is freed; what it is in a cycle with can be cleared instead.
@@ -63,6 +65,8 @@ cdef class StreamRead:
         return f"StreamReader.{READS[<int>self.kind]}"
 
     def __await__(self):
+        if self.waiter is not None:
+            raise RuntimeError("coroutine is being awaited already")
         return self
 
     def __next__(self):
@@ -78,13 +82,17 @@ cdef class StreamRead:
 
     def throw(self, kind, value=None, traceback=None):
         """Raise where it waits, which ends it."""
-        if self.coroutine is not None:
-            return self.coroutine.throw(kind, value, traceback)
+        if value is None and not isinstance(kind, type):
+            value = kind
+        elif not isinstance(value, kind):
+            arguments = () if value is None else value if isinstance(value, tuple) else (value,)
+            value = kind(*arguments)
+        if self.coroutine is not None:         # one argument: more of them are deprecated
+            return self.coroutine.throw(value if traceback is None
+                                        else value.with_traceback(traceback))
         if self.over:
             raise RuntimeError("cannot reuse already awaited coroutine")
         self.finish()
-        if value is None:
-            value = kind() if isinstance(kind, type) else kind
         raise value if traceback is None else value.with_traceback(traceback)
 
     def close(self):
@@ -153,17 +161,20 @@ cdef bytes take_from_buffer(StreamRead self, buffer):
     """What was asked for; None if it is not all there, with `scanned` below 0 past the limit."""
     cdef char *start = PyByteArray_AS_STRING(buffer)
     cdef Py_ssize_t size = PyByteArray_GET_SIZE(buffer)
-    cdef Py_ssize_t count, separator_size, limit
+    cdef Py_ssize_t count, separator_size
+    cdef long long limit
+    cdef int beyond = 0
     cdef char *found
     if self.kind == READ_LINE or self.kind == READ_UNTIL:
         separator_size = PyBytes_GET_SIZE(self.argument)
         if size - self.scanned < separator_size:
             return None
-        limit = self.state["_limit"]
+        bound = self.state["_limit"]           # infinity, at times
+        limit = PyLong_AsLongLongAndOverflow(bound, &beyond) if type(bound) is int else -1
         found = <char *>memmem(start + self.scanned, size - self.scanned,
                                PyBytes_AS_STRING(self.argument), separator_size)
         count = found - start if found != NULL else size + 1 - separator_size
-        if count > limit:
+        if count > limit and not beyond:
             self.scanned = -1
             return None
         if found == NULL:
@@ -187,7 +198,7 @@ cdef bytes take_from_buffer(StreamRead self, buffer):
 
 
 cdef PyObject *leave_to_asyncio(StreamRead self) except? NULL:
-    read = getattr(AsyncioStreamReader, READS[<int>self.kind])
+    read = ASYNCIO_READS[<int>self.kind]
     if self.kind == READ_LINE:
         self.coroutine = read(self.reader)
     else:

@@ -180,26 +180,97 @@ def test_one_that_is_never_awaited_is_warned_of(loop: Loop) -> None:
         gc.collect()
 
 
-def test_one_that_asyncio_goes_on_with(loop: Loop) -> None:
-    """It is thrown at and closed as well."""
+def thrown() -> list[tuple[tuple[Any, ...], tuple[Any, ...]]]:
+    """The arguments of an exception, and what is handed to throw()."""
+    return [
+        ((), (KeyError,)),
+        (("a",), (KeyError("a"),)),
+        (("a",), (KeyError, "a")),
+        (("a", "b"), (KeyError, ("a", "b"))),
+        (("a",), (KeyError, KeyError("a"))),
+        ((), (KeyError, None, None)),
+    ]
+
+
+class OtherBuffer(bytearray):
+    """Which native reads do not look into."""
+
+
+@pytest.mark.parametrize("buffer", [bytearray, OtherBuffer])
+def test_what_ends_a_read_that_waits(loop: Loop, buffer: type[bytearray]) -> None:
+    """Or one that asyncio's own coroutine goes on with."""
 
     async def main() -> None:
         reader: Any = native(asyncio.StreamReader(loop=loop))
-        for end in ("throw", "close"):
-            first = reader.read(1)
-            first.send(None)
-            second = reader.readuntil((b"x", b"yy"))
-            with pytest.raises(RuntimeError, match="called while another"):
-                await second
-            first.close()
-            waiting = reader.read(-1)
-            waiting.send(None)
-            if end == "throw":
-                with pytest.raises(ZeroDivisionError):
-                    waiting.throw(ZeroDivisionError)
-            else:
-                waiting.close()
+        reader._buffer = buffer()
+
+        def waiting() -> Any:
+            read = reader.readline()
+            read.send(None)
+            assert reader._waiter is not None
+            return read
+
+        for arguments, handed in thrown():
+            with pytest.raises(KeyError) as caught:
+                waiting().throw(*handed)
+            assert caught.value.args == arguments
             assert reader._waiter is None
+        waiting().close()
+        assert reader._waiter is None
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            task = loop.create_task(reader.readline())
+            await turns(2)
+            with pytest.raises(RuntimeError, match="called while another"):
+                await reader.readline()
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+
+    run(loop, main())
+
+
+def test_a_second_awaiter_after_data_came(loop: Loop) -> None:
+    async def main() -> None:
+        reader: Any = native(asyncio.StreamReader(loop=loop))
+        read = reader.readline()
+        task = loop.create_task(read)
+        await turns(2)
+        reader.feed_data(b"first\nsecond\n")
+        with pytest.raises(RuntimeError, match="awaited already"):
+            await read
+        assert await task == b"first\n"
+
+    run(loop, main())
+
+
+@pytest.mark.parametrize("limit", [float("inf"), 3.5, 2**64, 3])
+def test_limits_of_any_kind(loop: Loop, limit: Any) -> None:
+    async def main() -> None:
+        reader: Any = native(asyncio.StreamReader(limit, loop))
+        reader.feed_data(b"abc\nabcd\n")
+        assert await reader.readline() == b"abc\n"
+        if limit < 4:
+            with pytest.raises(ValueError, match="longer than limit"):
+                await reader.readline()
+        else:
+            assert await reader.readline() == b"abcd\n"
+
+    run(loop, main())
+
+
+@on_loopx
+def test_a_read_that_is_replaced_too_late(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the connection is open: it is not called, nor taken for asyncio's own."""
+
+    async def main() -> None:
+        reader, writer, theirs = await connected(loop)
+        monkeypatch.setattr(asyncio.StreamReader, "readline", lambda self: None)
+        theirs.sendall(b"whole\npart")
+        theirs.close()
+        assert [await reader.readline() for _ in range(3)] == [b"whole\n", b"part", b""]
+        writer.close()
+        await writer.wait_closed()
 
     run(loop, main())
 
