@@ -65,9 +65,11 @@ def closing(loop: Loop) -> None:
 @use_of("call_later", "call_at", "time")
 async def timers(loop: Loop) -> None:
     fired: asyncio.Queue[str] = asyncio.Queue()
-    loop.call_at(loop.time() + 0.002, fired.put_nowait, "second")
-    loop.call_later(0.001, fired.put_nowait, "first")
-    assert [await fired.get(), await fired.get()] == ["first", "second"]
+    now = loop.time()
+    loop.call_at(now + 0.002, fired.put_nowait, "second")
+    loop.call_at(now + 0.001, fired.put_nowait, "first")
+    loop.call_later(0.003, fired.put_nowait, "third")
+    assert [await fired.get() for _ in range(3)] == ["first", "second", "third"]
 
 
 @use_of("call_soon_threadsafe")
