@@ -67,7 +67,8 @@ def test_large_bodies(loop: asyncio.AbstractEventLoop, serving: Serving) -> None
 def test_connections_at_once(loop: asyncio.AbstractEventLoop, serving: Serving) -> None:
     async def main() -> None:
         async with serving(apps.application()) as port:
-            limits = httpx.Limits(max_connections=100)
+            # The servers close a connection that rests for 5 s, which all of this takes at times.
+            limits = httpx.Limits(max_connections=100, keepalive_expiry=1)
             address = f"http://127.0.0.1:{port}"
             async with httpx.AsyncClient(base_url=address, limits=limits, timeout=30) as client:
                 answers = await asyncio.gather(*(client.get("/hello") for _ in range(300)))
