@@ -107,7 +107,9 @@ cdef PyObject *call_later_by_vector(PyObject *function, PyObject **args, size_t 
     if count < 3 or not is_usual(args, count, names, <PyTypeObject *>Scheduler):
         return plain_call_later(function, args, flagged_count, names)
     loop = <Scheduler>args[0]
-    if loop.closed or loop.debug or loop.is_elsewhere() or <object>args[1] is None:
+    # A delay of another type is converted by its own code, which may close the loop.
+    if (loop.closed or loop.debug or loop.is_elsewhere()
+            or not (PyFloat_CheckExact(<object>args[1]) or PyLong_CheckExact(<object>args[1]))):
         return plain_call_later(function, args, flagged_count, names)
     when = monotonic_seconds() + <double><object>args[1]
     handle = TimerHandle.__new__(TimerHandle)

@@ -159,6 +159,7 @@ cdef PyObject *stream_read_next(PyObject *pointer) except? NULL:
 
 cdef bytes take_from_buffer(StreamRead self, buffer):
     """What was asked for; None if it is not all there, with `scanned` below 0 past the limit."""
+    bound = self.state["_limit"]               # infinity, at times; before looking at the buffer
     cdef char *start = PyByteArray_AS_STRING(buffer)
     cdef Py_ssize_t size = PyByteArray_GET_SIZE(buffer)
     cdef Py_ssize_t count, separator_size
@@ -169,7 +170,6 @@ cdef bytes take_from_buffer(StreamRead self, buffer):
         separator_size = PyBytes_GET_SIZE(self.argument)
         if size - self.scanned < separator_size:
             return None
-        bound = self.state["_limit"]           # infinity, at times
         limit = PyLong_AsLongLongAndOverflow(bound, &beyond) if type(bound) is int else -1
         found = <char *>memmem(start + self.scanned, size - self.scanned,
                                PyBytes_AS_STRING(self.argument), separator_size)
