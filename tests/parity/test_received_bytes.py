@@ -6,10 +6,12 @@ Runs on asyncio and on loopx.
 """
 
 import asyncio
+import random
+import sys
 
 import pytest
 
-from tests.support.net import finish, run, serving
+from tests.support.net import finish, only_on, run, serving, tcp_pair
 from tests.support.recorders import Echo, Recorder
 
 ROUNDS = 60
@@ -62,3 +64,33 @@ def test_kept_bytes_do_not_change(loop: asyncio.AbstractEventLoop, sizes: tuple[
         assert len(each.kept) >= ROUNDS // 3
         assert all(data == copy for data, copy in each.kept)
         assert all(seen == right for seen, right in each.hashes)
+
+
+@only_on("loopx")
+def test_bulk_is_received_where_the_processor_copies_quickly(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """Not less than 32 bytes behind a page's start, where one in 128 objects' data would begin."""
+    header_bytes = sys.getsizeof(b"") - 1
+    rng = random.Random(3)
+    kept: list[bytes] = []
+    places: list[int] = []
+    sender, receiver = tcp_pair()
+
+    async def main() -> None:
+        for _ in range(1_000):
+            await loop.sock_sendall(sender, bytes(60_000))
+            received = 0
+            while received < 60_000:
+                data = await loop.sock_recv(receiver, 66_000)
+                received += len(data)
+                if len(data) > 33_000:             # fewer are handed out in a smaller object
+                    places.append((id(data) + header_bytes) % 4096)
+            kept.extend([data, bytes(rng.randrange(600, 3000))])     # so that none lie in a row
+            if len(kept) > 200:
+                kept.pop(rng.randrange(100))
+
+    with sender, receiver:
+        run(loop, main())
+    assert len(places) > 500
+    assert not [place for place in places if 0 < place < 32]
