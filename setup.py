@@ -91,7 +91,8 @@ class BuildExtensions(build_ext):
         shutil.copyfile(profile(), beside)
         # What the profile has not seen is compiled as without one, not for size.
         ext.extra_compile_args = [*ext.extra_compile_args, "-fprofile-use",
-                                  "-fprofile-partial-training", "-Werror=missing-profile"]
+                                  "-fprofile-partial-training", "-Werror=missing-profile",
+                                  "-DLOOPX_FOLLOWS_PROFILE=1"]
 
     @staticmethod
     def cythonized(ext: Any, generated: Path) -> list[str]:

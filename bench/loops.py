@@ -111,6 +111,10 @@ def loop_version(name: str) -> str:
     """Return the version of the loop's distribution; the interpreter's for asyncio."""
     if name == "asyncio":
         return platform.python_version()
+    if name == "loopx":
+        core = importlib.import_module("loopx._core")
+        built = "built as its wheels are" if core.FOLLOWS_PROFILE else "built without a profile"
+        return f"{importlib.import_module('loopx').__version__} ({built})"
     try:
         return importlib.metadata.version(LOOPS[name].module)
     except importlib.metadata.PackageNotFoundError:

@@ -22,6 +22,7 @@ from loopx._transport_base import TransportBase
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
+FOLLOWS_PROFILE: bool  # whether the compiler knew a profile, as in wheels (setup.py)
 _Callback: TypeAlias = Callable[..., object]
 _CallbackOf: TypeAlias = Callable[[*_Ts], object]
 _Coro: TypeAlias = Coroutine[Any, Any, _T] | Generator[Any, None, _T]

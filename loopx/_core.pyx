@@ -11,6 +11,20 @@ cimport cython
 
 include "imports.pxi"                     # what the files below take from C, CPython and asyncio
 
+cdef extern from *:
+    """
+    #ifndef LOOPX_FOLLOWS_PROFILE
+    #define LOOPX_FOLLOWS_PROFILE 0
+    #endif
+    /* Not folded away: the compiler checks that a profile is of functions of the same shape. */
+    static __attribute__((noinline)) int loopx_follows_profile(void) {
+        return LOOPX_FOLLOWS_PROFILE;
+    }
+    """
+    bint loopx_follows_profile()
+
+FOLLOWS_PROFILE = loopx_follows_profile()
+
 include "sched/native_methods.pxi"        # their look at self
 include "sched/handles.pxi"               # one scheduled callback
 include "sched/threadsafe_handle.pxi"    # one that other threads may cancel
