@@ -14,7 +14,8 @@ export DEBIAN_FRONTEND := noninteractive
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
 VENV_PYTHON := $(VENV)/bin/python
 # Other event loops for `make bench`; some have no wheel for some versions of Python.
-PEERS := uvloop rloop blazio zloop zuvloop veloxloop loopmini rsloop uringcore kloop
+PEERS := uvloop rloop blazio zloop zuvloop veloxloop loopmini rsloop uringcore kloop \
+  aiofastnet
 VERSIONS ?= 3.11 3.12 3.13 3.14 3.15
 # More interpreters for `make test-all`: paths, for instance of a free-threaded build.
 PYTHONS ?=

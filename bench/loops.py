@@ -34,12 +34,14 @@ class LoopSpec:
     """How to get one event loop.
 
     ``factory`` is the callable in ``module`` that makes a loop; ``gaps`` maps a glob of row names
-    to the reason why the loop cannot serve those rows (tried, not assumed).
+    to the reason why the loop cannot serve those rows (tried, not assumed); ``distribution`` is
+    what has the version, where it is not called as the module.
     """
 
     name: str
     module: str
     factory: str = "new_event_loop"
+    distribution: str | None = None
     gaps: Mapping[str, str] = field(default_factory=dict)
 
     def gap(self, row_name: str) -> str | None:
@@ -91,6 +93,7 @@ LOOPS = {
             },
         ),
         LoopSpec("kloop", "kloop"),
+        LoopSpec("aiofastnet", "bench.fastnet", distribution="aiofastnet"),
     )
 }
 
@@ -116,7 +119,7 @@ def loop_version(name: str) -> str:
         built = "built as its wheels are" if core.FOLLOWS_PROFILE else "built without a profile"
         return f"{importlib.import_module('loopx').__version__} ({built})"
     try:
-        return importlib.metadata.version(LOOPS[name].module)
+        return importlib.metadata.version(LOOPS[name].distribution or LOOPS[name].module)
     except importlib.metadata.PackageNotFoundError:
         module = importlib.import_module(LOOPS[name].module)
         return str(getattr(module, "__version__", "unknown"))
