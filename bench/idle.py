@@ -1,10 +1,12 @@
 """Active connections beside very many idle ones: ``python -m bench.idle``.
 
-One server holds up to 100,000 idle TCP connections, each after one exchange, while 64 active ones
-echo 1 KiB. The active ones are measured before, beside and after the idle ones, in the same server;
-the ratio is that of 'beside' to the mean of the other two. The server's resident memory grows by so
-much for each idle connection. Owns the plan and the holders: processes with a loopback address
-each, since ports and descriptors of one do not suffice. Writes ``bench/results/idle.json``.
+100,000 idle TCP connections are held, each after one exchange, while 64 active ones echo 1 KiB: by
+one server, or, where a process may not have as many descriptors, by it and as many more servers of
+the same loop as that takes. The active ones are measured before, beside and after the idle ones, in
+the first server; the ratio is that of 'beside' to the mean of the other two. Its resident memory
+grows by so much for each idle connection of its own. Owns the plan and the holders: processes with
+a loopback address each, since ports and descriptors of one do not suffice. Writes
+``bench/results/idle.json``.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import count
 
 from bench import report
 from bench.clients import Metrics, idle_connections, run_echo_load
@@ -27,6 +31,7 @@ from bench.rows import Row
 from bench.schedule import Plan, run_rounds
 
 WANTED_CONNECTIONS = 100_000
+MOST_CONNECTIONS = 1_000_000
 ACTIVE_CONNECTIONS = 64
 ACTIVE_BYTES = 1024
 IDLE_BYTES = 64
@@ -48,21 +53,30 @@ def most_idle_connections() -> int:
     return descriptor_limit() - ACTIVE_CONNECTIONS - OTHER_DESCRIPTORS
 
 
+def shares(connections: int, at_most: int) -> list[int]:
+    """Divide connections into parts of ``at_most``, and what is left."""
+    return [min(at_most, connections - first) for first in range(0, connections, at_most)]
+
+
 def idle_row(connections: int) -> Row:
     """Return the row of so many idle connections."""
+    servers = len(shares(connections, most_idle_connections()))
+    title = f"{connections:,} idle connections" + (f" of {servers} servers" if servers > 1 else "")
     return Row(
-        f"idle-{connections}", "idle", "protocol", "ratio", "", f"{connections:,} idle connections",
-        higher_is_better=True, parameters={"connections": connections, "size_bytes": IDLE_BYTES},
+        f"idle-{connections}", "idle", "protocol", "ratio", "", title, higher_is_better=True,
+        parameters={"connections": connections, "servers": servers, "size_bytes": IDLE_BYTES},
     )
 
 
-def open_idle(stack: ExitStack, server: Server, connections: int) -> None:
+def open_idle(
+    stack: ExitStack, server: Server, connections: int, address_numbers: Iterator[int]
+) -> None:
     """Have holders open ``connections``, each from an address of its own, until the stack ends."""
     at_most = min(CONNECTIONS_PER_ADDRESS, descriptor_limit() - OTHER_DESCRIPTORS)
-    for index, first in enumerate(range(0, connections, at_most)):
-        count = min(at_most, connections - first)
-        source = f"127.0.0.{index + 2}"
-        stack.enter_context(idle_connections(server, count, IDLE_BYTES, source))
+    for share in shares(connections, at_most):
+        number = next(address_numbers)
+        source = f"127.0.{number // 250}.{number % 250 + 2}"
+        stack.enter_context(idle_connections(server, share, IDLE_BYTES, source))
 
 
 def await_descriptors(server: Server, most: int) -> None:
@@ -80,15 +94,19 @@ def measure_beside_idle(row: Row, loop: str, seconds: float) -> Metrics:
     def measure_active(server: Server) -> Metrics:
         return run_echo_load(server, ACTIVE_CONNECTIONS, ACTIVE_BYTES, seconds)
 
-    connections = row.parameters["connections"]
+    own, *others = shares(row.parameters["connections"], most_idle_connections())
+    address_numbers = count()
     with serving(row, loop) as (server, _):
         with idle_connections(server, WARM_CONNECTIONS, IDLE_BYTES):
             descriptors = len(os.listdir(f"/proc/{server.pid}/fd"))
         before = measure_active(server)
         resident = server.resident_bytes()
         with ExitStack() as holders:
-            open_idle(holders, server, connections)
+            open_idle(holders, server, own, address_numbers)
             grown = server.resident_bytes() - resident
+            for share in others:
+                another, _ = holders.enter_context(serving(row, loop))
+                open_idle(holders, another, share, address_numbers)
             beside = measure_active(server)
         await_descriptors(server, descriptors)
         after = measure_active(server)
@@ -99,7 +117,7 @@ def measure_beside_idle(row: Row, loop: str, seconds: float) -> Metrics:
     ratio = beside["requests_per_second"] / alone["alone_requests_per_second"]
     for name in ("other_cpu_share", "steal_share"):
         beside[name] = max(each[name] for each in (before, beside, after))
-    return beside | alone | {"ratio": ratio, "resident_kib": grown / 1024 / connections}
+    return beside | alone | {"ratio": ratio, "resident_kib": grown / 1024 / own}
 
 
 def main() -> int:
@@ -107,23 +125,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.idle", description=main.__doc__)
     parser.add_argument(
         "--connections", type=at_least(1), metavar="N",
-        help="idle ones (default 100,000, or as many as a server may have descriptors for)",
+        help="idle ones (default 100,000)",
     )
     parser.add_argument("--rounds", type=at_least(1), default=3)
     parser.add_argument("--seconds", type=time_s, default=2.0, help="of each window (default 2)")
     parser.add_argument("--output", default="idle", metavar="NAME")
     arguments = parser.parse_args()
-    most = most_idle_connections()
-    connections = arguments.connections or min(WANTED_CONNECTIONS, most)
-    if connections > most:
-        parser.error(f"{most} idle connections at most: `ulimit -Hn` is {descriptor_limit()}")
+    connections = arguments.connections or WANTED_CONNECTIONS
+    if connections > MOST_CONNECTIONS:
+        parser.error(f"{MOST_CONNECTIONS:,} idle connections at most: more is not tried")
     probes = {name: probe(name) for name in IDLE_LOOPS}
     result = Report(
         name=arguments.output,
         command=" ".join(["python -m bench.idle", *sys.argv[1:]]),
         parameters={
             "rounds": arguments.rounds, "seconds": arguments.seconds,
-            "wanted": WANTED_CONNECTIONS, "descriptors": descriptor_limit(),
+            "descriptors": descriptor_limit(),
         },
         loops={name: each.version for name, each in probes.items() if each.version},
         absent={name: each.absent for name, each in probes.items() if each.absent},

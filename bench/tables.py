@@ -204,11 +204,11 @@ def idle_table(report: Json, rows: list[Json]) -> Table:
                  f"{ratio['min']:.3f} to {ratio['max']:.3f}",
                  *[number(median_of(row, loop, name)) for name in more]]
             )
-    wanted, limit = report["parameters"]["wanted"], report["parameters"]["descriptors"]
-    if any(row["parameters"]["connections"] < wanted for row in rows):
+    if any(row["parameters"]["servers"] > 1 for row in rows):
         table.notes.append(
-            f"{wanted:,} idle connections are wanted; a process may have {limit:,} descriptors on "
-            "this machine (`ulimit -Hn`)."
+            f"A process may have {report['parameters']['descriptors']:,} descriptors on this "
+            "machine (`ulimit -Hn`): the active connections are those of the first server, and so "
+            "is the memory."
         )
     return table
 
