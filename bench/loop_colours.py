@@ -6,7 +6,8 @@ Owns the colours only, so that neither kind of chart needs the other's library.
 COLOURS = {
     "asyncio": "#7f7f7f", "uvloop": "#1f77b4", "loopx": "#d62728", "rloop": "#ff7f0e",
     "blazio": "#9467bd", "zloop": "#8c564b", "veloxloop": "#e377c2", "loopmini": "#bcbd22",
-    "uringcore": "#17becf", "aiofastnet": "#393b79", "c-epoll": "#98df8a", "c-uring": "#2ca02c", "c-uring-bulk": "#006400",
+    "uringcore": "#17becf", "aiofastnet": "#393b79", "c-epoll": "#98df8a", "c-uring": "#2ca02c",
+    "c-uring-bulk": "#006400",
 }
 OTHER_COLOUR = "#c5b0d5"
 
