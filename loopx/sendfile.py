@@ -329,8 +329,10 @@ class SendfileMixin(SocketsMixin):
                 transport.write(data)
                 sent += len(data)
         finally:
-            _leave_position(file, offset + sent)
-            stand_in.restore()
+            try:
+                _leave_position(file, offset + sent)  # fails when somebody closed the file
+            finally:
+                stand_in.restore()
         return sent
 
     async def _sock_sendfile_fallback(

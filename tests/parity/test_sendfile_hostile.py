@@ -192,6 +192,33 @@ def test_a_file_that_cannot_be_read_to_the_end(
     run(loop, main())
 
 
+class Closing(io.BytesIO):
+    """A file that is closed while it is read."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.close()
+        return super().read(size)
+
+    def readinto(self, buffer: Any, /) -> int:
+        self.close()
+        return super().readinto(buffer)
+
+
+def test_a_file_that_is_closed_meanwhile(loop: asyncio.AbstractEventLoop) -> None:
+    """The connection is its protocol's again."""
+
+    async def main() -> None:
+        async with with_peer(Recorder) as (protocol, peer):
+            with pytest.raises(ValueError, match="closed file"):
+                await loop.sendfile(protocol.transport, Closing(pattern(SIZE_BYTES)))
+            assert protocol.transport.get_protocol() is protocol
+            protocol.transport.write(b"after")
+            protocol.transport.close()
+            assert await peer.recv_to_eof() == b"after"
+
+    run(loop, main())
+
+
 def test_many_at_once_need_no_threads(
     loop: asyncio.AbstractEventLoop, tmp_path: pathlib.Path
 ) -> None:

@@ -260,6 +260,40 @@ def test_limits_of_any_kind(loop: Loop, limit: Any) -> None:
 
 
 @on_loopx
+def test_a_buffer_that_changes_while_the_limit_is_looked_up(loop: Loop) -> None:
+    """A key of the reader's dictionary that is compared with `_limit` runs code of its own."""
+
+    async def main() -> None:
+        reader: Any = native(asyncio.StreamReader(2**16, loop))
+        buffer = reader._buffer
+        compared: list[Any] = []
+
+        class Odd:
+            def __hash__(self) -> int:
+                return hash("_limit")
+
+            def __eq__(self, other: object) -> bool:
+                compared.append(other)
+                buffer.clear()
+                return False
+
+        state = dict(vars(reader))
+        vars(reader).clear()
+        vars(reader)[Odd()] = None             # before `_limit`, which has the same hash
+        vars(reader).update(state)
+        buffer += b"line\n" * 1000
+        compared.clear()
+        task = asyncio.ensure_future(reader.readline())
+        await turns(2)
+        assert "_limit" in compared
+        buffer += b"new"
+        reader.feed_data(b"\n")
+        assert (await task).endswith(b"\n")
+
+    run(loop, main())
+
+
+@on_loopx
 def test_a_read_that_is_replaced_too_late(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the connection is open: it is not called, nor taken for asyncio's own."""
 

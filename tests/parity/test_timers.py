@@ -144,6 +144,19 @@ def test_integers_and_fractions_are_delays(loop):
     assert len(seen) == 3
 
 
+def test_a_delay_that_closes_the_loop(loop):
+    class Closing:
+        def __float__(self):
+            loop.close()
+            return 1.0
+
+        def __radd__(self, other):
+            return other + float(self)
+
+    with pytest.raises(RuntimeError, match="closed"):
+        loop.call_later(Closing(), print)
+
+
 def test_cancelled_timers_do_not_fire(loop):
     seen = []
     handles = [loop.call_later(0.001 + n / 100_000, seen.append, n) for n in range(200)]
