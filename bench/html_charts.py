@@ -30,7 +30,7 @@ Chart = alt.LayerChart | alt.FacetChart | alt.HConcatChart | alt.VConcatChart | 
 
 
 def charts_of(report: Json, group: str) -> Chart | None:
-    """Return the chart of a group of rows (a table's name), or None if it has no figures."""
+    """Return the chart of a group of rows (a table's name), or None for a table without one."""
     groups = ["echo", "web"] if group == "latency" else [group]
     rows = [row for row in rows_of(report, groups) if row["summary"]]
     if not rows:
@@ -54,6 +54,10 @@ def charts_of(report: Json, group: str) -> Chart | None:
             )))
         case "profile":
             return styled(profile_chart(rows))
+        case "instructions":
+            return styled(ratio_chart(rows, "instructions", WIDTH, "log", "less"))
+        case "instructions-parts" | "idle":
+            return None  # the tables say it all
     raise ValueError(f"there is no chart for {group}")
 
 

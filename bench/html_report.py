@@ -30,7 +30,7 @@ from bench.tables import Table, describe_run, make_tables, number
 DEFAULT_OUTPUT = BENCH / "report.html"
 TEMPLATE = "report.jinja"
 TRIES = re.compile(r"tr[iy]")  # bench/.gitignore knows them as well
-FIRST_GROUPS = ("demo", "echo", "web", "micro", "memory", "profile")
+FIRST_GROUPS = ("demo", "echo", "web", "micro", "memory", "profile", "idle", "instructions")
 
 Json = dict[str, Any]
 
@@ -80,15 +80,15 @@ def versus(leads: list[Lead], own: bool) -> list[Json]:
 
 def surroundings(report: Json) -> list[tuple[str, str]]:
     """Return where, when, with what and how a report was taken, as names and values."""
-    machine, git = report["machine"], report["git"]
+    machine, git, parameters = report["machine"], report["git"], report["parameters"]
+    length = f", of {parameters['seconds']:g} s" if "seconds" in parameters else ""
     absent = "; ".join(f"{name}: {reason}" for name, reason in report["absent"].items())
     disturbed = f"{report['runs_on_busy_machine']} of {report['runs']}"
     return [
         ("date", report["date"]),
         ("commit", git["commit"] + (" with changes" if git["modified"] else "")),
         ("command", report["command"].strip()),
-        ("rounds", f"{report['parameters']['rounds']} interleaved, of "
-                   f"{report['parameters']['seconds']:g} s"),
+        ("rounds", f"{parameters['rounds']} interleaved{length}"),
         ("processor", f"{machine['cpu']}, {machine['cores']} cores"),
         ("memory", f"{machine['memory_mib']:,} MiB"),
         ("kernel", f"Linux {machine['kernel']}, TCP {machine['tcp_congestion_control']}"),

@@ -26,6 +26,7 @@ FIGURES = {
     "p99_us": "latency p99, us",
     "best_ns": "time per operation, ns",
     "resident_kib": "memory, KiB",
+    "instructions": "user instructions per operation",
 }
 
 Json = dict[str, Any]
