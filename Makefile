@@ -22,6 +22,9 @@ PYTHONS ?=
 SANITIZED := build/sanitize
 SANITIZE ?= address,undefined
 PROFILED := build/profile
+# Succeeds, with the extension's file, where it lies in the checkout as a wheel has it.
+BUILT_AS_WHEEL = $(VENV_PYTHON) -c 'import loopx._core as core; \
+  print(core.__file__); raise SystemExit(not core.FOLLOWS_PROFILE)' 2>/dev/null
 # `make test-repeat`: how often one after the other, and how many at once after that.
 RUNS ?= 20
 PROCESSES ?= 4
@@ -105,14 +108,15 @@ $(VENV)/.installed-peers: $(VENV)/.installed-bench
 venv: $(VENV)/.installed-test $(VENV)/.installed-demo ## make .venv with what tests and demo need
 
 build: $(VENV)/.installed-build ## compile the extensions in place (only what has changed)
-	$(VENV_PYTHON) setup.py --quiet build_ext --inplace \
-	  $$(rm $(VENV)/.built-as-wheel 2>/dev/null && echo --force)
+	$(VENV_PYTHON) setup.py --quiet build_ext --inplace $$($(BUILT_AS_WHEEL) >/dev/null && echo --force)
 
 # The other loops are measured as their wheels have them. The next `build` compiles anew.
-build-as-wheel: profile ## compile the extensions in place as those of a wheel
-	LOOPX_PROFILE=$(abspath $(PROFILED))/_core.gcda $(VENV_PYTHON) setup.py --quiet build_ext \
-	  --inplace --force
-	touch $(VENV)/.built-as-wheel
+build-as-wheel: $(VENV)/.installed-bench ## compile the extensions in place as those of a wheel
+	@core=$$($(BUILT_AS_WHEEL)) && [ -z "$$(find setup.py loopx \( -name '*.p[xy][xdi]' \
+	  -o -name '*.[ch]' -o -name setup.py -o -name '*_build.py' \) -newer "$$core")" ] \
+	|| { $(MAKE) --no-print-directory profile && \
+	  LOOPX_PROFILE=$(abspath $(PROFILED))/_core.gcda $(VENV_PYTHON) setup.py --quiet build_ext \
+	    --inplace --force; }
 
 test: $(VENV)/.installed-test build ## build and run the tests (PYTEST_ARGS=...)
 	$(VENV_PYTHON) -m pytest $(PYTEST_ARGS)
@@ -177,7 +181,7 @@ bench-report: $(VENV)/.installed-bench ## write bench/report.html from what was 
 	$(VENV_PYTHON) -m bench.html_report
 
 # Neither builds the C limits nor installs the other loops; not part of `test`, as figures are noisy.
-bench-check: system-bench $(VENV)/.installed-bench build ## ratios to uvloop against the recorded ones: 3 minutes
+bench-check: system-bench build-as-wheel ## ratios to uvloop against the recorded ones: 3 minutes, once built
 	$(VENV_PYTHON) -m bench.check $(BENCH_ARGS)
 
 # A copy, so that sanitized extensions never lie in the checkout; times are kept, so that the

@@ -132,6 +132,8 @@ def main() -> int:
     parser.add_argument("--output", default="idle", metavar="NAME")
     arguments = parser.parse_args()
     connections = arguments.connections or WANTED_CONNECTIONS
+    if most_idle_connections() < 1:
+        parser.error(f"{descriptor_limit()} descriptors (`ulimit -Hn`) are too few")
     if connections > MOST_CONNECTIONS:
         parser.error(f"{MOST_CONNECTIONS:,} idle connections at most: more is not tried")
     probes = {name: probe(name) for name in IDLE_LOOPS}

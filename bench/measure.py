@@ -20,7 +20,7 @@ from bench.clients import Metrics, idle_connections, run_echo_load, run_wrk, wit
 from bench.paths import LOAD_CORE, SERVER_CORE
 from bench.processes import MachineUse, RunError, Server, python_command, run_pinned
 from bench.results import is_busy
-from bench.rows import LIMITS, Row
+from bench.rows import LIMITS, Row, whole_seconds
 
 MICRO_TIMEOUT_SECONDS = 120.0
 ANSWER_TIMEOUT_SECONDS = 5.0
@@ -100,7 +100,7 @@ def measure_web(row: Row, loop: str, seconds: float) -> Metrics:
         url = f"{scheme}://localhost:{server.port}/"
         check_hello(url, ca_file)
         return run_wrk(
-            server, url, row.parameters["connections"], max(round(seconds), 1), warm_up=True
+            server, url, row.parameters["connections"], whole_seconds(seconds), warm_up=True
         )
 
 

@@ -123,6 +123,11 @@ def all_rows() -> list[Row]:
     return rows
 
 
+def whole_seconds(seconds: float) -> int:
+    """Return how long wrk measures where ``seconds`` are asked for."""
+    return max(round(seconds), 1)
+
+
 def choose_rows(patterns: str) -> list[Row]:
     """Return the rows that match one of the comma-separated globs; ``anchors`` is a set of them.
 

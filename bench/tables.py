@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.loops import LOOPS, REFERENCE
-from bench.rows import LIMITS
+from bench.rows import LIMITS, whole_seconds
 
 SATURATED_SHARE = 0.95
 SATURATED_MARK = "†"
@@ -204,11 +204,11 @@ def idle_table(report: Json, rows: list[Json]) -> Table:
                  f"{ratio['min']:.3f} to {ratio['max']:.3f}",
                  *[number(median_of(row, loop, name)) for name in more]]
             )
-    if any(row["parameters"]["servers"] > 1 for row in rows):
+    if any(row["parameters"].get("servers", 1) > 1 for row in rows):
         table.notes.append(
             f"A process may have {report['parameters']['descriptors']:,} descriptors on this "
-            "machine (`ulimit -Hn`): the active connections are those of the first server, and so "
-            "is the memory."
+            "machine (`ulimit -Hn`): the servers share the idle connections. The active ones are "
+            "the first server's, and so is the memory."
         )
     return table
 
@@ -245,6 +245,9 @@ def describe_run(report: Json) -> str:
     )
     commit = report["git"]["commit"][:10] + (" with changes" if report["git"]["modified"] else "")
     length = f" of {parameters['seconds']:g} s" if "seconds" in parameters else ""
+    if "seconds" in parameters and any(row["group"] == "web" for row in report["rows"]):
+        whole = whole_seconds(parameters["seconds"])
+        length += "" if whole == parameters["seconds"] else f" (wrk: {whole} s)"
     text = (
         f"Medians of {parameters['rounds']} interleaved rounds{length}; "
         f"Python {versions['python']}, {loops}; Linux {machine['kernel']}, {machine['cpu']}, "

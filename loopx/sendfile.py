@@ -10,6 +10,7 @@ touch a descriptor after its transport began to close: the number may belong to 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -59,7 +60,8 @@ def _leave_position(file: Any, position: int) -> None:
     """Let `file.tell()` say how far the file was sent, where the file knows positions."""
     seek = getattr(file, "seek", None)
     if seek is not None:
-        seek(position)
+        with contextlib.suppress(ValueError):  # closed meanwhile: no reason to hide another error
+            seek(position)
 
 
 class _SendfileProtocol(asyncio.Protocol):
@@ -330,7 +332,7 @@ class SendfileMixin(SocketsMixin):
                 sent += len(data)
         finally:
             try:
-                _leave_position(file, offset + sent)  # fails when somebody closed the file
+                _leave_position(file, offset + sent)
             finally:
                 stand_in.restore()
         return sent

@@ -26,7 +26,10 @@ cdef object new_bytes_elsewhere(object slow, Py_ssize_t length):
     """Bytes that lie where neither `slow` does nor copies are slow, if a few tries find that."""
     cdef list kept = [slow]
     while len(kept) <= PLACES_TRIED:
-        data = PyBytes_FromStringAndSize(NULL, length)
+        try:
+            data = PyBytes_FromStringAndSize(NULL, length)
+        except MemoryError:
+            break
         if not is_slow_to_fill(PyBytes_AS_STRING(data)):
             return data
         kept.append(data)

@@ -70,7 +70,7 @@ def test_kept_bytes_do_not_change(loop: asyncio.AbstractEventLoop, sizes: tuple[
 def test_bulk_is_received_where_the_processor_copies_quickly(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
-    """Not less than 32 bytes behind a page's start, where one in 128 objects' data would begin."""
+    """Not less than 32 bytes behind a page's start, where one in 256 objects' data would begin."""
     header_bytes = sys.getsizeof(b"") - 1
     rng = random.Random(3)
     kept: list[bytes] = []
