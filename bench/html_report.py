@@ -25,7 +25,7 @@ from bench.loops import REFERENCE, SUBJECT
 from bench.paths import BENCH, RESULTS, ROOT
 from bench.report import find_results
 from bench.results import load
-from bench.tables import Table, describe_run, make_tables, number
+from bench.tables import Table, describe_rounds, describe_run, make_tables, number
 
 DEFAULT_OUTPUT = BENCH / "report.html"
 TEMPLATE = "report.jinja"
@@ -80,15 +80,14 @@ def versus(leads: list[Lead], own: bool) -> list[Json]:
 
 def surroundings(report: Json) -> list[tuple[str, str]]:
     """Return where, when, with what and how a report was taken, as names and values."""
-    machine, git, parameters = report["machine"], report["git"], report["parameters"]
-    length = f", of {parameters['seconds']:g} s" if "seconds" in parameters else ""
+    machine, git = report["machine"], report["git"]
     absent = "; ".join(f"{name}: {reason}" for name, reason in report["absent"].items())
     disturbed = f"{report['runs_on_busy_machine']} of {report['runs']}"
     return [
         ("date", report["date"]),
         ("commit", git["commit"] + (" with changes" if git["modified"] else "")),
         ("command", report["command"].strip()),
-        ("rounds", f"{parameters['rounds']} interleaved{length}"),
+        ("rounds", describe_rounds(report)),
         ("processor", f"{machine['cpu']}, {machine['cores']} cores"),
         ("memory", f"{machine['memory_mib']:,} MiB"),
         ("kernel", f"Linux {machine['kernel']}, TCP {machine['tcp_congestion_control']}"),

@@ -237,19 +237,27 @@ def demo_table(report: Json, group: str, rows: list[Json]) -> Table:
     return table
 
 
+def describe_rounds(report: Json) -> str:
+    """Return how many rounds a run has, and how long each measures."""
+    parameters = report["parameters"]
+    text = f"{parameters['rounds']} interleaved rounds"
+    if "seconds" in parameters:
+        seconds, whole = parameters["seconds"], whole_seconds(parameters["seconds"])
+        text += f" of {seconds:g} s"
+        if whole != seconds and any(row["group"] == "web" for row in report["rows"]):
+            text += f" (wrk: {whole} s)"
+    return text
+
+
 def describe_run(report: Json) -> str:
     """Return in one line where, when and with what the figures were taken."""
-    machine, versions, parameters = report["machine"], report["versions"], report["parameters"]
+    machine, versions = report["machine"], report["versions"]
     loops = ", ".join(
         f"{name} {version}" for name, version in report["loops"].items() if name != "asyncio"
     )
     commit = report["git"]["commit"][:10] + (" with changes" if report["git"]["modified"] else "")
-    length = f" of {parameters['seconds']:g} s" if "seconds" in parameters else ""
-    if "seconds" in parameters and any(row["group"] == "web" for row in report["rows"]):
-        whole = whole_seconds(parameters["seconds"])
-        length += "" if whole == parameters["seconds"] else f" (wrk: {whole} s)"
     text = (
-        f"Medians of {parameters['rounds']} interleaved rounds{length}; "
+        f"Medians of {describe_rounds(report)}; "
         f"Python {versions['python']}, {loops}; Linux {machine['kernel']}, {machine['cpu']}, "
         f"{machine['cores']} cores; {report['date'][:10]}, commit {commit}."
     )

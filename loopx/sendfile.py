@@ -10,7 +10,6 @@ touch a descriptor after its transport began to close: the number may belong to 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 import socket
@@ -57,11 +56,10 @@ def _fileno(file: Any) -> int:
 
 
 def _leave_position(file: Any, position: int) -> None:
-    """Let `file.tell()` say how far the file was sent, where the file knows positions."""
+    """Let `file.tell()` say how far the file was sent, where it knows positions and is open."""
     seek = getattr(file, "seek", None)
-    if seek is not None:
-        with contextlib.suppress(ValueError):  # closed meanwhile: no reason to hide another error
-            seek(position)
+    if seek is not None and not getattr(file, "closed", False):
+        seek(position)
 
 
 class _SendfileProtocol(asyncio.Protocol):
@@ -331,10 +329,8 @@ class SendfileMixin(SocketsMixin):
                 transport.write(data)
                 sent += len(data)
         finally:
-            try:
-                _leave_position(file, offset + sent)
-            finally:
-                stand_in.restore()
+            stand_in.restore()
+            _leave_position(file, offset + sent)
         return sent
 
     async def _sock_sendfile_fallback(

@@ -19,7 +19,7 @@ import pytest
 
 from tests.support import certs
 from tests.support.interruptions import INTERRUPTIONS, Misdeed
-from tests.support.net import connected, run, with_peer
+from tests.support.net import connected, only_on, run, with_peer
 from tests.support.payload import MIB, digest, pattern
 from tests.support.recorders import Recorder
 
@@ -215,6 +215,46 @@ def test_a_file_that_is_closed_meanwhile(loop: asyncio.AbstractEventLoop) -> Non
             protocol.transport.write(b"after")
             protocol.transport.close()
             assert await peer.recv_to_eof() == b"after"
+
+    run(loop, main())
+
+
+class Stuck(io.BytesIO):
+    """A file that is read, and then cannot be told where to stand."""
+
+    def seek(self, position: int, whence: int = 0, /) -> int:
+        if self.tell():
+            raise Misdeed
+        return super().seek(position, whence)
+
+
+@only_on("loopx")
+def test_a_file_whose_position_cannot_be_left(loop: asyncio.AbstractEventLoop) -> None:
+    """asyncio's connection stays without its protocol then."""
+
+    async def main() -> None:
+        async with with_peer(Recorder) as (protocol, peer):
+            with pytest.raises(Misdeed):
+                await loop.sendfile(protocol.transport, Stuck(b"all of it"))
+            assert protocol.transport.get_protocol() is protocol
+            protocol.transport.close()
+            assert await peer.recv_to_eof() == b"all of it"
+
+    run(loop, main())
+
+
+@only_on("loopx")
+def test_a_file_without_positions_has_no_offset(loop: asyncio.AbstractEventLoop) -> None:
+    """asyncio takes a pipe for an empty file."""
+    reading, writing = os.pipe()
+    os.write(writing, b"whatever")
+    os.close(writing)
+
+    async def main() -> None:
+        async with with_peer(Recorder) as (protocol, _):
+            with open(reading, "rb") as file, pytest.raises(io.UnsupportedOperation):
+                await loop.sendfile(protocol.transport, file, 3)
+            assert protocol.transport.get_protocol() is protocol
 
     run(loop, main())
 
