@@ -1,9 +1,10 @@
 """Who is ahead of loopx, on which figure of which row, and by how much.
 
 Owns the comparison that opens the HTML report: every figure of a row counts, each rival of the same
-run. Two ways to compare do not always agree on a noisy machine: pairs of runs of the same round,
-and the two ratios to the reference that the tables show. A rival that is ahead in either of them is
-told of, however little; ``rounds_ahead`` tells how sure it is. Pure functions of a report's JSON.
+run. Two ways to compare do not always agree on a noisy machine, though both are made of pairs of
+runs of the same round: the rival's run against loopx's, and the two ratios to the reference that
+the tables show. A rival that is ahead in either of them is told of, however little;
+``rounds_ahead`` tells how sure it is. Pure functions of a report's JSON.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.loops import SUBJECT
-from bench.results import RATIO_METRICS, spread
+from bench.results import RATIO_METRICS, Run, pairs, spread
 from bench.rows import LIMITS
 from bench.tables import mark_if_saturated, median_of, missing_cell, ratio_of
 
@@ -86,15 +87,8 @@ def times_better(metric: str, rival: float, own: float) -> float:
 
 def pairs_of(row: Json, rival: str, metric: str) -> list[float]:
     """Return how many times better the rival was in each round in which both have the figure."""
-    by_round: dict[int, dict[str, float]] = {}
-    for run in row["runs"]:
-        if metric in run["metrics"]:
-            by_round.setdefault(run["round"], {})[run["loop"]] = run["metrics"][metric]
-    return [
-        times_better(metric, figures[rival], figures[SUBJECT])
-        for figures in by_round.values()
-        if rival in figures and SUBJECT in figures
-    ]
+    found = pairs([Run(**run) for run in row["runs"]], metric, rival, SUBJECT)
+    return [times_better(metric, theirs, own) for theirs, own in found]
 
 
 def leads_of(report: Json) -> list[Lead]:
@@ -112,17 +106,17 @@ def leads_of(report: Json) -> list[Lead]:
 
 def lead_of(report: Json, row: Json, metric: str, rival: str) -> Iterator[Lead]:
     """Yield the rival's lead, if its median is ahead."""
-    pairs = pairs_of(row, rival, metric)
+    ratios = pairs_of(row, rival, metric)
     own, other = (median_of(row, loop, metric) for loop in (SUBJECT, rival))
-    if not pairs or own is None or other is None:
+    if not ratios or own is None or other is None:
         return
-    ratio, of_tables = spread(pairs), ratio_of_tables(row, rival, metric)
+    ratio, of_tables = spread(ratios), ratio_of_tables(row, rival, metric)
     if max(ratio["median"], of_tables or 0.0) > 1:
         yield Lead(
             run=report["name"], group=row["group"], row=row["title"], metric=metric,
             is_headline=metric == row["metric"], rival=rival, ratio=ratio["median"],
             ratio_of_tables=of_tables, least=ratio["min"], most=ratio["max"],
-            rounds_ahead=sum(pair > 1 for pair in pairs), rounds=len(pairs),
+            rounds_ahead=sum(each > 1 for each in ratios), rounds=len(ratios),
             rival_figure=other, own_figure=own,
             mark=mark_if_saturated(row, SUBJECT) or mark_if_saturated(row, rival),
         )

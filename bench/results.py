@@ -75,25 +75,40 @@ def spread(values: Iterable[float]) -> dict[str, float]:
     return {"median": median(numbers), "min": numbers[0], "max": numbers[-1]}
 
 
-def summarize(runs: list[Run]) -> dict[str, Any]:
-    """Return for each loop the spread of each figure, and of its ratio to the reference loop.
+def pairs(
+    runs: Iterable[Run], metric: str, loop: str, other: str
+) -> list[tuple[float, float]]:
+    """Return the figures of two loops in each round in which both have one.
 
-    A ratio is made of two runs of the same round; rounds without the reference give none.
+    All that compares loops divides these: a machine that is slow for some seconds slows both runs
+    of a round, and leaves their ratio what it was.
     """
-    reference = {run.round: run.metrics for run in runs if run.loop == REFERENCE}
+    by_round: dict[int, dict[str, float]] = {}
+    for run in runs:
+        if metric in run.metrics:
+            by_round.setdefault(run.round, {})[run.loop] = run.metrics[metric]
+    return [
+        (figures[loop], figures[other])
+        for figures in by_round.values()
+        if loop in figures and other in figures
+    ]
+
+
+def summarize(runs: list[Run]) -> dict[str, Any]:
+    """Return for each loop the spread of each figure, and of its ratio to the reference loop."""
     summary: dict[str, Any] = {}
     for loop in dict.fromkeys(run.loop for run in runs):
         own = [run for run in runs if run.loop == loop]
         figures = {name: spread(run.metrics[name] for run in own) for name in own[0].metrics}
         ratios = {}
         for name in RATIO_METRICS:
-            pairs = [
-                run.metrics[name] / reference[run.round][name]
-                for run in own
-                if name in run.metrics and reference.get(run.round, {}).get(name)
+            found = [
+                figure / reference
+                for figure, reference in pairs(runs, name, loop, REFERENCE)
+                if reference
             ]
-            if pairs:
-                ratios[name] = spread(pairs)
+            if found:
+                ratios[name] = spread(found)
         summary[loop] = {"figures": figures, "ratios": ratios}
     return summary
 

@@ -13,7 +13,7 @@ from bench.rows import choose_rows
 pytest.importorskip("rich")
 
 from bench import report  # noqa: E402
-from bench.results import SCHEMA, load  # noqa: E402
+from bench.results import SCHEMA, Run, load, pairs, summarize  # noqa: E402
 from bench.schedule import Plan, run_rounds  # noqa: E402
 from bench.tables import Table  # noqa: E402
 
@@ -55,6 +55,22 @@ def test_only_a_failed_run_is_passed_over():
 def test_a_row_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match="no row matches"):
         choose_rows("echo-protocol-1x64,ehco-*")
+
+
+def test_a_ratio_is_made_of_rounds_that_both_loops_have():
+    """The machine was half as fast in round 1, which uvloop lacks, and in round 2."""
+    metric = "requests_per_second"
+    figures = {"uvloop": {0: 100.0, 2: 50.0, 3: 100.0}, "loopx": {0: 120.0, 1: 60.0, 2: 60.0},
+               "rloop": {1: 40.0}}
+    runs = [Run(number, 0, loop, {metric: figure})
+            for loop, rounds in figures.items() for number, figure in rounds.items()]
+    assert pairs(runs, metric, "loopx", "uvloop") == [(120.0, 100.0), (60.0, 50.0)]
+    assert pairs(runs, metric, "loopx", "rloop") == [(60.0, 40.0)]
+    assert pairs(runs, "p50_us", "loopx", "uvloop") == []
+    summary = summarize(runs)
+    assert summary["loopx"]["figures"][metric]["median"] == 60.0
+    assert summary["loopx"]["ratios"] == {metric: {"median": 1.2, "min": 1.2, "max": 1.2}}
+    assert summary["rloop"]["ratios"] == {}
 
 
 def test_tables_go_between_their_markers(tmp_path):
