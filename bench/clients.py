@@ -25,6 +25,7 @@ from bench.processes import MachineUse, RunError, Server, prepare_child, run_pin
 Metrics = dict[str, float]
 
 ECHO_WARMUP_SECONDS = 0.4
+WARM_ECHO_WARMUP_SECONDS = 0.1  # of a server that was warm before: connections, the core's caches
 WRK_WARMUP_SECONDS = 1  # wrk takes whole seconds
 GRACE_SECONDS = 20.0
 IDLE_TIMEOUT_SECONDS = 60.0
@@ -32,19 +33,21 @@ WRK_ERRORS = ("connect_errors", "read_errors", "write_errors", "not_200", "timeo
 
 
 def run_echo_load(
-    server: Server, connections: int, size_bytes: int, seconds: float, ca_file: Path | None = None
+    server: Server, connections: int, size_bytes: int, seconds: float,
+    ca_file: Path | None = None, warm_up: bool = True,
 ) -> Metrics:
     """Drive an echo server and return requests_per_second, cpu_us_per_request, latencies in us."""
+    warmup_seconds = ECHO_WARMUP_SECONDS if warm_up else WARM_ECHO_WARMUP_SECONDS
     command = [
         str(executable("echo_load")),
         *("--port", str(server.port), "--server-pid", str(server.pid)),
         *("--connections", str(connections), "--size", str(size_bytes)),
-        *("--seconds", str(seconds), "--warmup", str(ECHO_WARMUP_SECONDS)),
+        *("--seconds", str(seconds), "--warmup", str(warmup_seconds)),
     ]
     if ca_file is not None:
         command += ["--ca", str(ca_file)]
     with MachineUse(server.pid) as use:
-        output = run_load(server, command, seconds + ECHO_WARMUP_SECONDS + GRACE_SECONDS)
+        output = run_load(server, command, seconds + warmup_seconds + GRACE_SECONDS)
     metrics: Metrics = json.loads(output)
     return with_machine_use(metrics, use)
 

@@ -1,7 +1,8 @@
 """One run: one row measured on one loop, from starting the server to ending it.
 
-Owns how each group of rows is measured. Returns the figures of a clean run and raises RunError for
-any other; it never returns part of one. Used from the driver's main thread only.
+Owns how each group of rows is measured, by a fresh server or by one that is kept for more runs.
+Returns the figures of a clean run and raises RunError for any other; it never returns part of one.
+Used from the driver's main thread only.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import ssl
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,16 +21,19 @@ from bench.clients import Metrics, idle_connections, run_echo_load, run_wrk, wit
 from bench.paths import LOAD_CORE, SERVER_CORE
 from bench.processes import MachineUse, RunError, Server, python_command, run_pinned
 from bench.results import is_busy
-from bench.rows import LIMITS, Row, whole_seconds
+from bench.rows import LIMITS, SERVED_GROUPS, Row, whole_seconds
 
 MICRO_TIMEOUT_SECONDS = 120.0
 ANSWER_TIMEOUT_SECONDS = 5.0
 WARM_CONNECTIONS = 64
+WARMUP_SECONDS = 0.5
 LIMIT_COMMANDS = {
     "c-epoll": ("echo_epoll",),
     "c-uring": ("echo_uring", "multishot"),
     "c-uring-bulk": ("echo_uring", "oneshot"),
 }
+
+MeasureOnce = Callable[[], Metrics]
 
 
 def measure(row: Row, loop: str, seconds: float) -> Metrics:
@@ -37,26 +41,41 @@ def measure(row: Row, loop: str, seconds: float) -> Metrics:
 
     ``seconds`` is the length of the measured window, for rows that have one.
     """
-    if row.group == "echo":
-        return measure_echo(row, loop, seconds)
-    if row.group == "web":
-        return measure_web(row, loop, seconds)
+    if row.group in SERVED_GROUPS:
+        with checked_server(row, loop) as (server, ca_file):
+            return measure_window(row, server, ca_file, seconds, warm_up=True)
     if row.name == "memory-idle-connection":
         return measure_idle_memory(row, loop)
     return measure_micro(row, loop)
 
 
-def measure_undisturbed(row: Row, loop: str, seconds: float, retries: int) -> Metrics:
+def measure_undisturbed(measure_once: MeasureOnce, retries: int) -> Metrics:
     """Measure once, and again up to ``retries`` times while other work takes CPU from the run.
 
     What is measured has no say in it: only the CPU time of other processes decides.
     """
-    metrics = measure(row, loop, seconds)
+    metrics = measure_once()
     for _ in range(retries):
         if not is_busy(metrics):
             break
-        metrics = measure(row, loop, seconds)
+        metrics = measure_once()
     return metrics
+
+
+@contextmanager
+def warm_server(row: Row, loop: str, seconds: float) -> Iterator[MeasureOnce]:
+    """Run the row's server and warm it up; yield what measures a window, as often as it is called.
+
+    A server that has ended since the last window is a RunError of the next.
+    """
+    with checked_server(row, loop) as (server, ca_file):
+        measure_window(row, server, ca_file, WARMUP_SECONDS, warm_up=False)
+
+        def measure_once() -> Metrics:
+            server.check_alive()
+            return measure_window(row, server, ca_file, seconds, warm_up=False)
+
+        yield measure_once
 
 
 @contextmanager
@@ -81,27 +100,34 @@ def server_command(row: Row, loop: str, ca_file: Path | None) -> list[str]:
     return command
 
 
-def measure_echo(row: Row, loop: str, seconds: float) -> Metrics:
-    """Measure an echo row with the C load generator."""
+@contextmanager
+def checked_server(row: Row, loop: str) -> Iterator[tuple[Server, Path | None]]:
+    """Run the row's server, and look at its answer before it is measured, if it is a web server's.
+
+    The load generator of echo rows looks at every answer.
+    """
     with serving(row, loop) as (server, ca_file):
-        return run_echo_load(
-            server,
-            connections=row.parameters["connections"],
-            size_bytes=row.parameters["size_bytes"],
-            seconds=seconds,
-            ca_file=ca_file,
-        )
+        if row.group == "web":
+            check_hello(url_of(server, ca_file), ca_file)
+        yield server, ca_file
 
 
-def measure_web(row: Row, loop: str, seconds: float) -> Metrics:
-    """Check the server's answer, then measure it with wrk (in whole seconds)."""
-    with serving(row, loop) as (server, ca_file):
-        scheme = "http" if ca_file is None else "https"
-        url = f"{scheme}://localhost:{server.port}/"
-        check_hello(url, ca_file)
-        return run_wrk(
-            server, url, row.parameters["connections"], whole_seconds(seconds), warm_up=True
-        )
+def url_of(server: Server, ca_file: Path | None) -> str:
+    """Return where a web server answers."""
+    return f"{'http' if ca_file is None else 'https'}://localhost:{server.port}/"
+
+
+def measure_window(
+    row: Row, server: Server, ca_file: Path | None, seconds: float, warm_up: bool
+) -> Metrics:
+    """Measure a server once: with wrk (in whole seconds), or an echo with the C load generator."""
+    connections = row.parameters["connections"]
+    if row.group == "web":
+        url = url_of(server, ca_file)
+        return run_wrk(server, url, connections, whole_seconds(seconds), warm_up)
+    return run_echo_load(
+        server, connections, row.parameters["size_bytes"], seconds, ca_file, warm_up
+    )
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):

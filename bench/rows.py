@@ -15,6 +15,7 @@ CONNECTIONS = (1, 64, 512)
 SIZES_BYTES = (64, 1024, 102400)
 IDLE_CONNECTIONS = 10_000
 
+SERVED_GROUPS = ("echo", "web")  # one server can be measured more than once
 LIMITS = ("c-epoll", "c-uring", "c-uring-bulk")
 BULK_BYTES = 64 * 1024
 

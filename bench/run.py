@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -18,11 +20,11 @@ from bench import report
 from bench.build import BuildError, executable
 from bench.clients import Metrics
 from bench.loops import LOOPS, REFERENCE, probe
-from bench.measure import LIMIT_COMMANDS, measure_undisturbed
+from bench.measure import LIMIT_COMMANDS, measure, measure_undisturbed, warm_server
 from bench.options import at_least, time_s
-from bench.results import Report
-from bench.rows import LIMITS, Row, all_rows, choose_rows
-from bench.schedule import Plan, plan_row, run_rounds
+from bench.results import Failure, Report, RowResult
+from bench.rows import LIMITS, SERVED_GROUPS, Row, all_rows, choose_rows
+from bench.schedule import KeptServers, Notify, Plan, plan_row, run_rounds
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -39,6 +41,11 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--rounds", type=at_least(1), default=5, help="interleaved rounds (default 5)"
+    )
+    parser.add_argument(
+        "--keep", type=at_least(1), default=1, metavar="ROUNDS",
+        help="rounds after which a server is replaced (default 1); with more, the servers of all "
+             "loops are up at once, in rows that have servers",
     )
     parser.add_argument(
         "--seconds", type=time_s, default=2.0,
@@ -98,17 +105,34 @@ class Display:
             self.console.print(f"{row.name} round {number + 1} {loop}: {figure}", highlight=False)
 
 
+def measure_plan(
+    plan: Plan, parameters: dict[str, Any], notify: Notify
+) -> tuple[RowResult, list[Failure]]:
+    """Measure one row: a fresh process for each run, or servers that are kept for some rounds."""
+    rounds, seconds, retries, keep = (
+        parameters[name] for name in ("rounds", "seconds", "retries", "keep")
+    )
+    if keep == 1 or plan.row.group not in SERVED_GROUPS:
+        return run_rounds(
+            plan, rounds,
+            lambda row, loop: measure_undisturbed(partial(measure, row, loop, seconds), retries),
+            notify,
+        )
+    with KeptServers(keep, partial(warm_server, seconds=seconds)) as servers:
+        return run_rounds(
+            plan, rounds,
+            lambda row, loop: measure_undisturbed(partial(servers.measure, row, loop), retries),
+            notify, servers.begin_round,
+        )
+
+
 def run_suite(console: Console, plans: list[Plan], result: Report) -> None:
     """Measure every planned row; write the report after each."""
-    rounds, seconds = result.parameters["rounds"], result.parameters["seconds"]
-    display = Display(console, rounds * sum(len(plan.loops) for plan in plans))
-
-    def measure_run(row: Row, loop: str) -> Metrics:
-        return measure_undisturbed(row, loop, seconds, result.parameters["retries"])
-
+    runs = result.parameters["rounds"] * sum(len(plan.loops) for plan in plans)
+    display = Display(console, runs)
     with display.progress:
         for plan in plans:
-            row_result, failures = run_rounds(plan, rounds, measure_run, display.notify)
+            row_result, failures = measure_plan(plan, result.parameters, display.notify)
             result.rows.append(row_result)
             result.failures += failures
             for failure in failures:
@@ -153,6 +177,7 @@ def main() -> int:
         command="python -m bench.run " + " ".join(sys.argv[1:]),
         parameters={
             "rounds": arguments.rounds,
+            "keep": arguments.keep,
             "seconds": arguments.seconds,
             "retries": arguments.retries,
         },

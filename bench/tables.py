@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.loops import LOOPS, REFERENCE
-from bench.rows import LIMITS, whole_seconds
+from bench.rows import LIMITS, SERVED_GROUPS, whole_seconds
 
 SATURATED_SHARE = 0.95
 SATURATED_MARK = "†"
@@ -238,14 +238,16 @@ def demo_table(report: Json, group: str, rows: list[Json]) -> Table:
 
 
 def describe_rounds(report: Json) -> str:
-    """Return how many rounds a run has, and how long each measures."""
-    parameters = report["parameters"]
+    """Return how many rounds a run has, how long each measures, and how long servers were kept."""
+    parameters, groups = report["parameters"], {row["group"] for row in report["rows"]}
     text = f"{parameters['rounds']} interleaved rounds"
     if "seconds" in parameters:
         seconds, whole = parameters["seconds"], whole_seconds(parameters["seconds"])
         text += f" of {seconds:g} s"
-        if whole != seconds and any(row["group"] == "web" for row in report["rows"]):
+        if whole != seconds and "web" in groups:
             text += f" (wrk: {whole} s)"
+    if (keep := parameters.get("keep", 1)) > 1 and groups.intersection(SERVED_GROUPS):
+        text += f", {keep} on each server"
     return text
 
 

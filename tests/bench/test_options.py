@@ -25,6 +25,7 @@ def modified():
         ("bench.run --loops nonsense", "unknown loop: nonsense"),
         ("bench.run --rounds 0", "0 is less than 1"),
         ("bench.run --rounds many", "invalid whole_number value"),
+        ("bench.run --keep 0", "0 is less than 1"),
         ("bench.run --retries -1", "-1 is less than 0"),
         ("bench.run --seconds 0", "0 is no time to measure in"),
         ("bench.run --seconds nan", "nan is no time to measure in"),

@@ -15,7 +15,7 @@ pytest.importorskip("rich")
 from bench import report  # noqa: E402
 from bench.results import SCHEMA, Run, load, pairs, summarize  # noqa: E402
 from bench.schedule import Plan, run_rounds  # noqa: E402
-from bench.tables import Table  # noqa: E402
+from bench.tables import Table, describe_rounds  # noqa: E402
 
 LOOPS = ("asyncio", "uvloop", "loopx")
 TABLE = Table("speed", "How fast", ["row", "loopx"], [["echo", "1.10"]], ["A note."])
@@ -71,6 +71,23 @@ def test_a_ratio_is_made_of_rounds_that_both_loops_have():
     assert summary["loopx"]["figures"][metric]["median"] == 60.0
     assert summary["loopx"]["ratios"] == {metric: {"median": 1.2, "min": 1.2, "max": 1.2}}
     assert summary["rloop"]["ratios"] == {}
+
+
+@pytest.mark.parametrize(
+    "groups, parameters, said",
+    [
+        (["echo"], {"rounds": 24, "seconds": 0.3, "keep": 8},
+         "24 interleaved rounds of 0.3 s, 8 on each server"),
+        (["web", "micro"], {"rounds": 6, "seconds": 0.3, "keep": 2},
+         "6 interleaved rounds of 0.3 s (wrk: 1 s), 2 on each server"),
+        (["echo"], {"rounds": 5, "seconds": 1.0, "keep": 1}, "5 interleaved rounds of 1 s"),
+        (["echo"], {"rounds": 5, "seconds": 1.0}, "5 interleaved rounds of 1 s"),
+        (["micro", "memory"], {"rounds": 5, "keep": 2}, "5 interleaved rounds"),
+    ],
+)
+def test_how_long_servers_were_kept_is_said(groups, parameters, said):
+    rows = [{"group": group} for group in groups]
+    assert describe_rounds({"parameters": parameters, "rows": rows}) == said
 
 
 def test_tables_go_between_their_markers(tmp_path):
