@@ -26,6 +26,7 @@ cdef extern from *:
 FOLLOWS_PROFILE = loopx_follows_profile()
 
 include "sched/native_methods.pxi"        # their look at self
+include "sched/contexts.pxi"             # the context that a callback will run in
 include "sched/handles.pxi"               # one scheduled callback
 include "sched/threadsafe_handle.pxi"    # one that other threads may cancel
 include "sched/scheduler.pxi"             # call_soon, timers, callbacks from other threads

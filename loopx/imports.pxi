@@ -251,6 +251,7 @@ cdef extern from "transports/transport_base.h":
         pass
 
 import asyncio
+import gc
 import inspect
 import os
 import select
@@ -270,6 +271,7 @@ from asyncio.sslproto import SSLProtocol, SSLProtocolState
 from asyncio.sslproto import _SSLProtocolTransport as SSLProtocolTransport
 from asyncio.trsock import TransportSocket
 from collections import deque
+from contextvars import Context, ContextVar
 from inspect import iscoroutinefunction, signature
 from asyncio import iscoroutine
 

@@ -320,7 +320,7 @@ cdef int traverse_loop(PyObject *self, Visit visit, void *argument) noexcept:
             return result
         result = visit(<PyObject *>timers.timers[place].owner, argument)
     while node != NULL and not result:
-        result = visit(<PyObject *>node.owner, argument)
+        result = visit_queued(node.owner, <visitproc>visit, argument)
         node = node.next
     return result
 

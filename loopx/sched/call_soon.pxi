@@ -131,9 +131,9 @@ cdef inline int handle_fill(Handle self, Scheduler loop, PyObject **args, Py_ssi
     else:
         self.arguments = tuple_of(args + 1, count - 1)
     if names == NULL or <object>args[count] is None:
-        self._context = PyContext_CopyCurrent()
+        self.captured = capture_context()
     else:
-        self._context = <object>args[count]
+        self.captured = <object>args[count]
     return 0
 
 

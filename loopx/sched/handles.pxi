@@ -9,12 +9,18 @@ cdef extern from *:
      * traverses the queue visits what the handle refers to as if it were the queue's own. Whoever
      * shows such a handle to others lets the collector know it first. Without a GIL a count of one
      * says nothing. */
-    static inline void loopx_untrack_if_sole(PyObject *handle) {
-    #ifndef Py_GIL_DISABLED
+    static inline int loopx_is_sole(PyObject *handle) {
+    #ifdef Py_GIL_DISABLED
+        return 0;
+    #else
         PyObject **weak = (PyObject **)((char *)handle + Py_TYPE(handle)->tp_weaklistoffset);
-        if (Py_REFCNT(handle) == 1 && *weak == NULL)
-            PyObject_GC_UnTrack(handle);
+        return Py_REFCNT(handle) == 1 && *weak == NULL;
     #endif
+    }
+
+    static inline void loopx_untrack_if_sole(PyObject *handle) {
+        if (loopx_is_sole(handle))
+            PyObject_GC_UnTrack(handle);
     }
 
     static inline void loopx_track(PyObject *handle) {
@@ -29,6 +35,7 @@ cdef extern from *:
         return Py_REFCNT(handle) == 1 ? Py_TYPE(handle)->tp_traverse(handle, visit, argument) : 0;
     }
     """
+    bint is_sole "loopx_is_sole"(object handle) noexcept
     void untrack_if_sole "loopx_untrack_if_sole"(void *handle) noexcept
     void track_handle "loopx_track"(object handle) noexcept
     int visit_queued "loopx_visit_queued"(void *handle, visitproc visit, void *argument) noexcept
@@ -51,7 +58,7 @@ cdef class Handle:
 
     cdef readonly object _callback
     cdef object arguments                    # a tuple, or the only argument; None once forgotten
-    cdef readonly object _context            # contextvars.Context
+    cdef object captured                     # its Context, or what to make one of: contexts.pxi
     cdef readonly Scheduler _loop
     cdef readonly bint _cancelled
     cdef bint has_one_argument               # `arguments` is it: most callbacks need no tuple
@@ -62,6 +69,10 @@ cdef class Handle:
         if self._loop is not None:
             raise RuntimeError("this handle is made already")
         handle_init(self, <Scheduler?>loop, callback, tuple(args), context)
+
+    @property
+    def _context(self):
+        return self.own_context()
 
     @property
     def _args(self):
@@ -103,7 +114,13 @@ cdef class Handle:
 
     def get_context(self):
         """The contextvars.Context that the callback runs in."""
-        return self._context
+        return self.own_context()
+
+    @cython.final
+    cdef inline object own_context(self):
+        if is_variables(self.captured):
+            self.captured = make_context(self.captured)
+        return self.captured
 
     def _run(self):
         self.run()
@@ -113,10 +130,14 @@ cdef class Handle:
         cdef PyObject *result = NULL
         cdef object callback = self._callback
         cdef object arguments = self.arguments
-        cdef object context = self._context
+        cdef object context = self.captured
+        cdef bint is_made = is_variables(context)
         cdef bint is_one = self.has_one_argument     # now: the callback may cancel its own handle
         if self.is_forgotten():               # a callback that is None is a mistake
             return 0
+        if is_made:
+            context = make_or_reuse_context(context, &self._loop.spare_context)
+            self.captured = context
         if enter_context(context) == 0:
             if is_one:
                 result = call_with_one(callback, arguments)
@@ -128,6 +149,9 @@ cdef class Handle:
         if result == NULL:
             return report_failure(self, callback, arguments, is_one)
         Py_DECREF(<object>result)
+        if is_made and is_sole(self):
+            self.captured = None
+            keep_spare_context(context, &self._loop.spare_context)
         return 0
 
     def _repr_info(self):
@@ -144,7 +168,7 @@ cdef inline int handle_init(Handle self, Scheduler loop, object callback, object
     self._loop = loop
     self._callback = callback
     self.arguments = args
-    self._context = PyContext_CopyCurrent() if context is None else context
+    self.captured = capture_context() if context is None else context
     if loop.debug:
         self.debug_info = DebugInfo()
     return 0

@@ -17,6 +17,7 @@ cdef class Scheduler:
     cdef readonly bint forked                 # a forked child's copy of its parent's loop
     cdef public double slow_callback_duration   # seconds: what debug mode reports as slow
     cdef object current_handle                # in debug mode, while it runs
+    cdef PyObject *spare_context              # for the next handle to run, or NULL: contexts.pxi
 
     def __cinit__(self):
         ready_queue_init(&self.ready, 64)
@@ -28,6 +29,7 @@ cdef class Scheduler:
         ready_queue_free(&self.ready)
         ready_queue_free(&self.due)
         timers_heap_free(&self.timers)
+        Py_XDECREF(self.spare_context)
 
     cdef void drop_scheduled(self) noexcept:
         """Release every handle that waits, as closing a loop does."""
@@ -118,6 +120,8 @@ cdef class Scheduler:
         Py_INCREF(handle)
         if inbox_push(&self.inbox, &handle.inbox_node):
             self.wake_up()
+        if not NO_GIL and handle.inbox_node.next != NULL:
+            untrack_if_sole(handle.inbox_node.next.owner)       # its caller did not keep it
         return 0
 
     cdef void wake_up(self) noexcept:
