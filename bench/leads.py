@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bench.loops import SUBJECT
+from bench.loops import SUBJECT, is_subject
 from bench.results import RATIO_METRICS, Run, pairs, spread
 from bench.rows import LIMITS
 from bench.tables import mark_if_saturated, median_of, missing_cell, ratio_of
@@ -98,7 +98,7 @@ def leads_of(report: Json) -> list[Lead]:
         for row in report["rows"]
         for metric in RATIO_METRICS
         for rival in row["summary"]
-        if rival != SUBJECT
+        if not is_subject(rival)
         for lead in lead_of(report, row, metric, rival)
     ]
     return sorted(found, key=lambda lead: lead.greatest, reverse=True)
@@ -134,7 +134,7 @@ def comparisons(report: Json) -> int:
         bool(pairs_of(row, rival, row["metric"]))
         for row in report["rows"]
         for rival in row["summary"]
-        if rival != SUBJECT and rival not in LIMITS
+        if not is_subject(rival) and rival not in LIMITS
     )
 
 

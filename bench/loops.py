@@ -17,6 +17,7 @@ import json
 import platform
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -27,6 +28,7 @@ REFERENCE = "uvloop"
 # The one that all this is about.
 SUBJECT = "loopx"
 PROBE_TIMEOUT_SECONDS = 20.0
+CAN_DO_WITHOUT_GIL = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class LoopSpec:
 
     ``factory`` is the callable in ``module`` that makes a loop; ``gaps`` maps a glob of row names
     to the reason why the loop cannot serve those rows (tried, not assumed); ``distribution`` is
-    what has the version, where it is not called as the module.
+    what has the version, where it is not called as the module. ``environment`` is set for the
+    processes that run the loop.
     """
 
     name: str
@@ -43,6 +46,7 @@ class LoopSpec:
     factory: str = "new_event_loop"
     distribution: str | None = None
     gaps: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def gap(self, row_name: str) -> str | None:
         """Return why this loop cannot serve the row, or None if it can."""
@@ -94,8 +98,17 @@ LOOPS = {
         ),
         LoopSpec("kloop", "kloop"),
         LoopSpec("aiofastnet", "bench.fastnet", distribution="aiofastnet"),
+        # A free-threaded interpreter turns the GIL on for cffi unless it is told not to.
+        LoopSpec("loopx-nogil", "loopx", environment={"PYTHON_GIL": "0"}),
     )
 }
+
+
+def loop_command(name: str, module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module of the project, which takes ``--loop``, on a loop."""
+    settings = [f"{key}={value}" for key, value in LOOPS[name].environment.items()]
+    command = [sys.executable, "-m", module, "--loop", name, *arguments]
+    return ["env", *settings, *command] if settings else command
 
 
 def new_event_loop(name: str) -> asyncio.AbstractEventLoop:
@@ -114,7 +127,7 @@ def loop_version(name: str) -> str:
     """Return the version of the loop's distribution; the interpreter's for asyncio."""
     if name == "asyncio":
         return platform.python_version()
-    if name == "loopx":
+    if LOOPS[name].module == SUBJECT:
         core = importlib.import_module("loopx._core")
         built = "built as its wheels are" if core.FOLLOWS_PROFILE else "built without a profile"
         return f"{importlib.import_module('loopx').__version__} ({built})"
@@ -127,10 +140,11 @@ def loop_version(name: str) -> str:
 
 def probe(name: str) -> Probe:
     """Try the loop in a fresh process: a peer that aborts must not take the suite with it."""
-    command = [sys.executable, "-m", "bench.loops", "--try", name]
+    if LOOPS[name].environment.get("PYTHON_GIL") == "0" and not CAN_DO_WITHOUT_GIL:
+        return Probe(name, None, "this Python cannot do without its GIL")
     try:
         result = subprocess.run(
-            command,
+            loop_command(name, "bench.loops"),
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -153,13 +167,18 @@ def try_loop(name: str) -> None:
     print(json.dumps({"version": loop_version(name)}))
 
 
+def is_subject(name: str) -> bool:
+    """Return whether a loop is loopx, in whatever environment."""
+    return name in LOOPS and LOOPS[name].module == SUBJECT
+
+
 def main() -> int:
     """Print every known loop with its version, or why it is absent."""
     parser = argparse.ArgumentParser(prog="python -m bench.loops", description=main.__doc__)
-    parser.add_argument("--try", dest="name", choices=LOOPS, help="try one loop in this process")
+    parser.add_argument("--loop", choices=LOOPS, help="try one loop in this process")
     arguments = parser.parse_args()
-    if arguments.name is not None:
-        try_loop(arguments.name)
+    if arguments.loop is not None:
+        try_loop(arguments.loop)
         return 0
     for name in LOOPS:
         result = probe(name)

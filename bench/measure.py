@@ -18,8 +18,9 @@ from pathlib import Path
 
 from bench.build import executable
 from bench.clients import Metrics, idle_connections, run_echo_load, run_wrk, with_machine_use
+from bench.loops import loop_command
 from bench.paths import LOAD_CORE, SERVER_CORE
-from bench.processes import MachineUse, RunError, Server, python_command, run_pinned
+from bench.processes import MachineUse, RunError, Server, run_pinned
 from bench.results import is_busy
 from bench.rows import LIMITS, SERVED_GROUPS, Row, whole_seconds
 
@@ -92,7 +93,7 @@ def server_command(row: Row, loop: str, ca_file: Path | None) -> list[str]:
     if loop in LIMITS:
         program, *mode = LIMIT_COMMANDS[loop]
         return [str(executable(program)), *mode]
-    command = python_command("bench.servers", "--loop", loop, "--kind", row.kind)
+    command = loop_command(loop, "bench.servers", "--kind", row.kind)
     if "size_bytes" in row.parameters:
         command += ["--size", str(row.parameters["size_bytes"])]
     if ca_file is not None:
@@ -177,7 +178,7 @@ def measure_micro(row: Row, loop: str) -> Metrics:
     cores = [SERVER_CORE]
     if row.kind == "threadsafe-other-thread":
         cores.append(LOAD_CORE)
-    command = python_command("bench.micro", "--loop", loop, "--bench", row.kind)
+    command = loop_command(loop, "bench.micro", "--bench", row.kind)
     with MachineUse(None) as use:
         output = run_pinned(command, cores, MICRO_TIMEOUT_SECONDS)
     figures = json.loads(output.splitlines()[-1])
