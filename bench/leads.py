@@ -4,7 +4,8 @@ Owns the comparison that opens the HTML report: every figure of a row counts, ea
 run. Two ways to compare do not always agree on a noisy machine, though both are made of pairs of
 runs of the same round: the rival's run against loopx's, and the two ratios to the reference that
 the tables show. A rival that is ahead in either of them is told of, however little;
-``rounds_ahead`` tells how sure it is. Pure functions of a report's JSON.
+``rounds_ahead`` tells how sure it is; rounds on kept servers share what luck those had. Pure
+functions of a report's JSON.
 """
 
 from __future__ import annotations

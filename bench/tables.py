@@ -247,7 +247,7 @@ def describe_rounds(report: Json) -> str:
         if whole != seconds and "web" in groups:
             text += f" (wrk: {whole} s)"
     if (keep := parameters.get("keep", 1)) > 1 and groups.intersection(SERVED_GROUPS):
-        text += f", {keep} on each server"
+        text += f", at most {min(keep, parameters['rounds'])} on each server"
     return text
 
 

@@ -55,11 +55,23 @@ def _fileno(file: Any) -> int:
     return fileno
 
 
+def _knows_positions(file: Any) -> bool:
+    """Whether a file, or what is like one, can be told where to stand: no pipe, no closed one."""
+    if getattr(file, "closed", False) or not hasattr(file, "seek"):
+        return False
+    return not hasattr(file, "seekable") or bool(file.seekable())
+
+
+def _go_to(file: Any, offset: int) -> None:
+    """Read from `offset` on; from the start, or where there is none, from what comes next."""
+    if offset or _knows_positions(file):
+        file.seek(offset)
+
+
 def _leave_position(file: Any, position: int) -> None:
-    """Let `file.tell()` say how far the file was sent, where it knows positions and is open."""
-    seek = getattr(file, "seek", None)
-    if seek is not None and not getattr(file, "closed", False):
-        seek(position)
+    """Let `file.tell()` say how far the file was sent, where it knows positions."""
+    if _knows_positions(file):
+        file.seek(position)
 
 
 class _SendfileProtocol(asyncio.Protocol):
@@ -317,7 +329,7 @@ class SendfileMixin(SocketsMixin):
         self, transport: StreamTransport, file: BinaryIO, offset: int, count: int | None
     ) -> int:
         """Read in the executor, write to the transport; one chunk is read while one is sent."""
-        _leave_position(file, offset)
+        _go_to(file, offset)
         sent = 0
         stand_in = _SendfileProtocol(self, transport)
         try:
@@ -337,7 +349,7 @@ class SendfileMixin(SocketsMixin):
         self, sock: socket.socket, file: BinaryIO, offset: int, count: int | None
     ) -> int:
         """Read in the executor, send on the caller's socket."""
-        _leave_position(file, offset)
+        _go_to(file, offset)
         sent = 0
         try:
             while count is None or sent < count:

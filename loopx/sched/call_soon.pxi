@@ -133,7 +133,7 @@ cdef inline int handle_fill(Handle self, Scheduler loop, PyObject **args, Py_ssi
     if names == NULL or <object>args[count] is None:
         self.captured = capture_context()
     else:
-        self.captured = <object>args[count]
+        self.captured = check_context(<object>args[count])
     return 0
 
 

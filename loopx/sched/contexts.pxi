@@ -34,6 +34,10 @@ cdef extern from *:
         return ((LoopxContext *)context)->variables == mapping;
     }
 
+    static inline int loopx_is_mine_alone(PyObject *context) {
+        return Py_REFCNT(context) == 1 && ((LoopxContext *)context)->weak_references == NULL;
+    }
+
     static inline PyObject *loopx_make_context(PyObject *variables) {
         PyObject *context = PyContext_New();
         if (context != NULL)
@@ -41,10 +45,10 @@ cdef extern from *:
         return context;
     }
 
-    /* The same, out of the spare one if there is one, and nobody found it (gc.get_objects). */
+    /* The same, out of the spare one if there is one that nobody found (gc.get_objects). */
     static inline PyObject *loopx_make_or_reuse_context(PyObject *variables, PyObject **spare) {
         PyObject *context = *spare;
-        if (context == NULL || Py_REFCNT(context) != 1)
+        if (context == NULL || !loopx_is_mine_alone(context))
             return loopx_make_context(variables);
         *spare = NULL;
         Py_SETREF(((LoopxContext *)context)->variables, Py_NewRef(variables));
@@ -53,10 +57,9 @@ cdef extern from *:
 
     /* Keep a context that nobody but the caller has for the next handle, as an empty one. */
     static inline void loopx_keep_spare_context(PyObject *context, PyObject **spare) {
-        LoopxContext *kept = (LoopxContext *)context;
-        if (Py_REFCNT(context) == 1 && kept->weak_references == NULL) {
+        if (loopx_is_mine_alone(context)) {
             Py_XSETREF(*spare, Py_NewRef(context));
-            Py_SETREF(kept->variables, Py_NewRef(loopx_no_variables));
+            Py_SETREF(((LoopxContext *)context)->variables, Py_NewRef(loopx_no_variables));
         }
     }
     """
@@ -68,7 +71,8 @@ cdef extern from *:
     bint is_variables "loopx_is_variables"(object captured) noexcept
     bint has_variables "loopx_has_variables"(object context, object mapping) noexcept
     object make_context "loopx_make_context"(object variables)
-    object make_or_reuse_context "loopx_make_or_reuse_context"(object variables, PyObject **spare)
+    PyObject *make_or_reuse_context "loopx_make_or_reuse_context"(object variables,
+                                                                  PyObject **spare)
     void keep_spare_context "loopx_keep_spare_context"(object context, PyObject **spare) noexcept
 
 
@@ -93,6 +97,13 @@ cdef int learn_variables_type() except -1:
         keep_for_ever(referents[0], &no_variables)
         keep_for_ever(type(referents[1]), <PyObject **>&variables_type)
     return 0
+
+
+cdef inline object check_context(context):
+    """A context that a caller named: variables are none, whatever handles keep in its place."""
+    if is_variables(context):
+        raise TypeError("an instance of Context was expected")
+    return context
 
 
 cdef void keep_for_ever(thing, PyObject **place) noexcept:

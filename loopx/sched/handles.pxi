@@ -72,7 +72,7 @@ cdef class Handle:
 
     @property
     def _context(self):
-        return self.own_context()
+        return self.get_context()
 
     @property
     def _args(self):
@@ -114,30 +114,40 @@ cdef class Handle:
 
     def get_context(self):
         """The contextvars.Context that the callback runs in."""
-        return self.own_context()
-
-    @cython.final
-    cdef inline object own_context(self):
-        if is_variables(self.captured):
-            self.captured = make_context(self.captured)
+        if self.own_context() == NULL:
+            raise_current()
         return self.captured
 
+    @cython.final
+    cdef inline PyObject *own_context(self) noexcept:
+        """`captured`, borrowed, a Context from now on. NULL with an exception set: no memory."""
+        cdef PyObject *made
+        if is_variables(self.captured):
+            made = make_or_reuse_context(self.captured, &self._loop.spare_context)
+            if made == NULL:
+                return NULL
+            if is_variables(self.captured):       # making it may have run code that asked for it
+                self.captured = <object>made
+            Py_DECREF(<object>made)
+        return <PyObject *>self.captured
+
     def _run(self):
-        self.run()
+        cdef Handle held = self                   # the caller's reference may be a borrowed one
+        held.run()
 
     cdef int run(self) except -1:
         """Call the callback in its context; what it raises goes to the exception handler."""
         cdef PyObject *result = NULL
         cdef object callback = self._callback
         cdef object arguments = self.arguments
-        cdef object context = self.captured
-        cdef bint is_made = is_variables(context)
+        cdef object context
+        cdef bint is_made = is_variables(self.captured)
         cdef bint is_one = self.has_one_argument     # now: the callback may cancel its own handle
         if self.is_forgotten():               # a callback that is None is a mistake
             return 0
-        if is_made:
-            context = make_or_reuse_context(context, &self._loop.spare_context)
-            self.captured = context
+        if self.own_context() == NULL:
+            return report_failure(self, callback, arguments, is_one)
+        context = self.captured
         if enter_context(context) == 0:
             if is_one:
                 result = call_with_one(callback, arguments)
@@ -168,7 +178,7 @@ cdef inline int handle_init(Handle self, Scheduler loop, object callback, object
     self._loop = loop
     self._callback = callback
     self.arguments = args
-    self.captured = capture_context() if context is None else context
+    self.captured = capture_context() if context is None else check_context(context)
     if loop.debug:
         self.debug_info = DebugInfo()
     return 0

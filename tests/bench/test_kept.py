@@ -250,4 +250,4 @@ def test_the_command_keeps_servers(started, monkeypatch, tmp_path, capsys):
     assert stored["parameters"]["keep"] == 2 and stored["complete"]
     assert [each["round"] for each in stored["rows"][0]["runs"]] == [0, 1, 2]
     assert len(started) == 2
-    assert "3 interleaved rounds of 0.05 s, 2 on each server" in capsys.readouterr().out
+    assert "3 interleaved rounds of 0.05 s, at most 2 on each server" in capsys.readouterr().out

@@ -77,9 +77,9 @@ def test_a_ratio_is_made_of_rounds_that_both_loops_have():
     "groups, parameters, said",
     [
         (["echo"], {"rounds": 24, "seconds": 0.3, "keep": 8},
-         "24 interleaved rounds of 0.3 s, 8 on each server"),
+         "24 interleaved rounds of 0.3 s, at most 8 on each server"),
         (["web", "micro"], {"rounds": 6, "seconds": 0.3, "keep": 2},
-         "6 interleaved rounds of 0.3 s (wrk: 1 s), 2 on each server"),
+         "6 interleaved rounds of 0.3 s (wrk: 1 s), at most 2 on each server"),
         (["echo"], {"rounds": 5, "seconds": 1.0, "keep": 1}, "5 interleaved rounds of 1 s"),
         (["echo"], {"rounds": 5, "seconds": 1.0}, "5 interleaved rounds of 1 s"),
         (["micro", "memory"], {"rounds": 5, "keep": 2}, "5 interleaved rounds"),

@@ -5,7 +5,9 @@ schedules. loopx makes the copy when the callback runs (sched/contexts.pxi); nob
 """
 
 import asyncio
+import contextlib
 import contextvars
+import functools
 import gc
 import weakref
 
@@ -23,10 +25,10 @@ class Value:
 
 
 SCHEDULE = {
-    "call_soon": lambda loop, *args: loop.call_soon(*args),
-    "call_soon_threadsafe": lambda loop, *args: loop.call_soon_threadsafe(*args),
-    "call_later": lambda loop, *args: loop.call_later(0, *args),
-    "call_at": lambda loop, *args: loop.call_at(loop.time(), *args),
+    "call_soon": lambda loop, *args, **kw: loop.call_soon(*args, **kw),
+    "call_soon_threadsafe": lambda loop, *args, **kw: loop.call_soon_threadsafe(*args, **kw),
+    "call_later": lambda loop, *args, **kw: loop.call_later(0, *args, **kw),
+    "call_at": lambda loop, *args, **kw: loop.call_at(loop.time(), *args, **kw),
 }
 every_way = pytest.mark.parametrize("name", SCHEDULE)
 
@@ -141,16 +143,49 @@ def test_a_weak_reference_outlives_no_context(loop):
 
 
 def test_contexts_that_the_collector_shows_are_whole(loop):
-    """A loop may keep one for its next callback: found, it is an empty one, and stays that."""
+    """A loop may keep one for its next callback: found, it is nobody else's any more."""
     loop.call_soon(SHADE.set, "changed")
     run_turns(loop, 2)
     found = [each for each in gc.get_objects() if type(each) is contextvars.Context]
     shown = [dict(each) for each in found]
-    assert len(shown) == len(found) > 0
+    assert len(shown) == len(found)
     loop.call_soon(SHADE.set, "again")
     loop.call_soon(int)
     run_turns(loop, 2)
     assert [dict(each) for each in found] == shown
+
+
+def test_a_weak_reference_to_a_kept_context_sees_no_other_callback(loop):
+    loop.call_soon(int)
+    run_turns(loop, 2)
+    found = [each for each in gc.get_objects() if type(each) is contextvars.Context]
+    watched = [weakref.ref(each) for each in found if not len(each)]
+    del found
+    seen = []
+
+    def look():
+        SHADE.set("secret")
+        alive = [each() for each in watched]
+        seen.extend(each for each in alive if each is not None and SHADE in each)
+
+    loop.call_soon(look)
+    run_turns(loop, 2)
+    assert seen == []
+
+
+def test_values_die_though_no_callback_follows(loop):
+    alive = []
+
+    def give():
+        value = Value()
+        alive.append(weakref.ref(value))
+        SHADE.set(value)
+        loop.stop()
+
+    loop.call_soon(give)
+    loop.run_forever()
+    gc.collect()
+    assert alive[0]() is None
 
 
 @every_way
@@ -198,6 +233,24 @@ def test_a_loop_in_its_own_handles_variables_is_collected(loop_factory):
     assert alive() is None
 
 
+@pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+def test_an_unclosed_loop_is_collected_with_what_nobody_kept(loop_factory, where):
+    loop = loop_factory()
+    alive = weakref.ref(loop)
+
+    def schedule():
+        for _ in range(50):
+            SHADE.set([alive()])
+            alive().call_soon_threadsafe(print, alive())
+
+    in_thread(schedule) if where == "elsewhere" else contextvars.Context().run(schedule)
+    assert alive() is not None
+    del loop
+    gc.collect()
+    assert alive() is None
+
+
 def test_the_exception_handler_sees_what_the_callback_set(loop):
     seen = []
 
@@ -223,6 +276,24 @@ def test_a_handle_run_by_hand_twice_has_one_context(loop):
     handle._run()
     handle._run()
     handle.cancel()
+    assert seen == ["outer", "again"]
+
+
+def test_a_handle_run_by_hand_by_whoever_has_the_only_reference(loop_factory):
+    """functools.partial lends what it has: no reference is taken for the call."""
+    loop, seen = loop_factory(), []
+
+    def count():
+        seen.append(SHADE.get())
+        SHADE.set("again")
+
+    run = functools.partial(asyncio.Handle._run, loop.call_soon(count))
+    if not isinstance(run.args[0], asyncio.Handle):
+        run = functools.partial(type(run.args[0])._run, run.args[0])
+    loop.close()                                # no queue has it any more
+    run()
+    assert run.args[0]._context[SHADE] == "again"
+    run()
     assert seen == ["outer", "again"]
 
 
@@ -303,3 +374,17 @@ def test_the_copy_waits(loop, name):
     assert contextvars.Context not in kinds
     assert contextvars.Context in {type(handle._context)}
     assert contextvars.Context in {type(each) for each in gc.get_referents(handle)}
+
+
+@only_on("loopx")
+@every_way
+def test_variables_are_no_context(loop, name):
+    """Though it is them that a handle keeps: whoever finds some cannot pass them off as one."""
+    recorder = ExceptionRecorder(loop)
+    (variables,) = gc.get_referents(contextvars.copy_context())
+    with contextlib.suppress(TypeError):         # at once, where handles keep variables
+        SCHEDULE[name](loop, int, context=variables)
+        run_turns(loop, 3)
+        (failure,) = recorder.contexts
+        raise failure["exception"]
+    assert SHADE.get() == "outer"

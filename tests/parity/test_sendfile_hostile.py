@@ -12,8 +12,8 @@ import io
 import os
 import pathlib
 import socket
-from collections.abc import AsyncIterator
-from typing import Any, cast
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, BinaryIO, cast
 
 import pytest
 
@@ -243,18 +243,43 @@ def test_a_file_whose_position_cannot_be_left(loop: asyncio.AbstractEventLoop) -
     run(loop, main())
 
 
+@contextlib.contextmanager
+def pipe_holding(data: bytes) -> Iterator[BinaryIO]:
+    reading, writing = os.pipe()
+    os.write(writing, data)
+    os.close(writing)
+    with open(reading, "rb") as file:
+        yield file
+
+
 @only_on("loopx")
 def test_a_file_without_positions_has_no_offset(loop: asyncio.AbstractEventLoop) -> None:
     """asyncio takes a pipe for an empty file."""
-    reading, writing = os.pipe()
-    os.write(writing, b"whatever")
-    os.close(writing)
 
     async def main() -> None:
         async with with_peer(Recorder) as (protocol, _):
-            with open(reading, "rb") as file, pytest.raises(io.UnsupportedOperation):
+            with pipe_holding(b"whatever") as file, pytest.raises(io.UnsupportedOperation):
                 await loop.sendfile(protocol.transport, file, 3)
             assert protocol.transport.get_protocol() is protocol
+
+    run(loop, main())
+
+
+@only_on("loopx")
+def test_a_file_without_positions_is_sent_from_where_it_stands(
+    loop: asyncio.AbstractEventLoop
+) -> None:
+    async def main() -> None:
+        async with with_peer(Recorder) as (protocol, peer):
+            with pipe_holding(b"from the pipe") as file:
+                assert await loop.sendfile(protocol.transport, file) == 13
+            protocol.transport.close()
+            assert await peer.recv_to_eof() == b"from the pipe"
+        ours, theirs = socket.socketpair()
+        with ours, theirs, pipe_holding(b"and by a socket") as file:
+            ours.setblocking(False)
+            assert await loop.sock_sendfile(ours, file) == 15
+            assert theirs.recv(100) == b"and by a socket"
 
     run(loop, main())
 
