@@ -320,7 +320,7 @@ cdef int traverse_loop(PyObject *self, Visit visit, void *argument) noexcept:
             return result
         result = visit(<PyObject *>timers.timers[place].owner, argument)
     while node != NULL and not result:
-        result = visit_queued(node.owner, <visitproc>visit, argument)
+        result = visit_queued(handle_in_inbox(node), <visitproc>visit, argument)
         node = node.next
     return result
 

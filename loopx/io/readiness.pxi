@@ -19,7 +19,7 @@ cdef class DescriptorWatch:
         return loop.engine.submit(&self.operation)
 
     cdef int stop(self) except -1:
-        self.handle.cancel_now()
+        handle_cancel(self.handle)
         self.handle = None
         if self.operation.state != OPERATION_IDLE:
             self.loop.engine.cancel(&self.operation)

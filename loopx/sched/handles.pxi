@@ -1,6 +1,8 @@
 # Handles: one scheduled callback each, with asyncio.Handle's interface.
 # A handle belongs to the loop that made it; only call_soon_threadsafe makes one on another
 # thread. A handle holds no lock and knows nothing of queues, but for its timer's place.
+# They are kept small, for what many queued ones cost is their memory: no table of virtual methods,
+# and nothing that only debug mode needs.
 
 cdef extern from *:
     """
@@ -42,12 +44,14 @@ cdef extern from *:
 
 
 cdef class DebugInfo:
-    """What debug mode remembers of a handle."""
+    """What debug mode remembers of a handle, in the place of its context."""
 
+    cdef object context
     cdef object source_traceback      # where it was scheduled: traceback.StackSummary
     cdef object repr                  # kept by cancel(), which forgets the callback
 
-    def __init__(self):
+    def __init__(self, context):
+        self.context = context
         self.source_traceback = extract_stack(sys._getframe())
 
 
@@ -58,17 +62,22 @@ cdef class Handle:
 
     cdef readonly object _callback
     cdef object arguments                    # a tuple, or the only argument; None once forgotten
-    cdef object captured                     # its Context, or what to make one of: contexts.pxi
+    cdef object captured                     # its Context, or what to make one of: contexts.pxi;
+                                             # in debug mode a DebugInfo
     cdef readonly Scheduler _loop
-    cdef readonly bint _cancelled
-    cdef bint has_one_argument               # `arguments` is it: most callbacks need no tuple
-    cdef DebugInfo debug_info                # in debug mode, else None
     cdef object __weakref__
+    cdef int state                           # of a ThreadSafeHandle: HandleState
+    cdef char is_cancelled
+    cdef char has_one_argument               # `arguments` is it: most callbacks need no tuple
 
     def __init__(self, callback, args, loop, context=None):
         if self._loop is not None:
             raise RuntimeError("this handle is made already")
         handle_init(self, <Scheduler?>loop, callback, tuple(args), context)
+
+    @property
+    def _cancelled(self):
+        return self.is_cancelled != 0
 
     @property
     def _context(self):
@@ -79,97 +88,37 @@ cdef class Handle:
         with cython.critical_section(self):        # no other thread may be forgetting them
             return (self.arguments,) if self.has_one_argument else self.arguments
 
-    @cython.final
-    cdef inline bint is_forgotten(self) noexcept:
-        return self.arguments is None and not self.has_one_argument
-
     @property
     def _source_traceback(self):
-        return None if self.debug_info is None else self.debug_info.source_traceback
+        cdef DebugInfo debug_info = handle_debug_info(self)
+        return None if debug_info is None else debug_info.source_traceback
 
     def cancel(self):
         """Make sure that the callback is not called any more. Idempotent."""
-        self.cancel_now()
-
-    cdef int cancel_now(self) except -1:
-        if self._cancelled:
-            return 0
-        self._cancelled = True
-        return 0 if self._loop.is_elsewhere() else self.forget()    # the loop may be at it
-
-    @cython.final
-    cdef int forget(self) except -1:
-        """Free what a cancelled handle has no use for."""
-        if self._loop.debug and self.debug_info is not None:
-            self.debug_info.repr = repr(self)      # while callback and arguments are known
-        with cython.critical_section(self):        # no other thread may be taking them
-            self._callback = None
-            self.arguments = None
-            self.has_one_argument = False
-        return 0
+        handle_cancel(self)
 
     def cancelled(self):
         """True after cancel()."""
-        return self._cancelled
+        return self.is_cancelled != 0
 
     def get_context(self):
         """The contextvars.Context that the callback runs in."""
-        if self.own_context() == NULL:
+        cdef PyObject *context = handle_context(self)
+        if context == NULL:
             raise_current()
-        return self.captured
-
-    @cython.final
-    cdef inline PyObject *own_context(self) noexcept:
-        """`captured`, borrowed, a Context from now on. NULL with an exception set: no memory."""
-        cdef PyObject *made
-        if is_variables(self.captured):
-            made = make_or_reuse_context(self.captured, &self._loop.spare_context)
-            if made == NULL:
-                return NULL
-            if is_variables(self.captured):       # making it may have run code that asked for it
-                self.captured = <object>made
-            Py_DECREF(<object>made)
-        return <PyObject *>self.captured
+        return <object>context
 
     def _run(self):
         cdef Handle held = self                   # the caller's reference may be a borrowed one
-        held.run()
-
-    cdef int run(self) except -1:
-        """Call the callback in its context; what it raises goes to the exception handler."""
-        cdef PyObject *result = NULL
-        cdef object callback = self._callback
-        cdef object arguments = self.arguments
-        cdef object context
-        cdef bint is_made = is_variables(self.captured)
-        cdef bint is_one = self.has_one_argument     # now: the callback may cancel its own handle
-        if self.is_forgotten():               # a callback that is None is a mistake
-            return 0
-        if self.own_context() == NULL:
-            return report_failure(self, callback, arguments, is_one)
-        context = self.captured
-        if enter_context(context) == 0:
-            if is_one:
-                result = call_with_one(callback, arguments)
-            else:
-                result = call_with_tuple(callback, arguments)
-            if exit_context(context) < 0 and result != NULL:
-                Py_DECREF(<object>result)
-                result = NULL
-        if result == NULL:
-            return report_failure(self, callback, arguments, is_one)
-        Py_DECREF(<object>result)
-        if is_made and is_sole(self):
-            self.captured = None
-            keep_spare_context(context, &self._loop.spare_context)
-        return 0
+        handle_run(held)
 
     def _repr_info(self):
         return describe_handle(self)
 
     def __repr__(self):
-        if self.debug_info is not None and self.debug_info.repr is not None:
-            return self.debug_info.repr
+        cdef DebugInfo debug_info = handle_debug_info(self)
+        if debug_info is not None and debug_info.repr is not None:
+            return debug_info.repr
         return "<{}>".format(" ".join(self._repr_info()))
 
 
@@ -180,7 +129,77 @@ cdef inline int handle_init(Handle self, Scheduler loop, object callback, object
     self.arguments = args
     self.captured = capture_context() if context is None else check_context(context)
     if loop.debug:
-        self.debug_info = DebugInfo()
+        self.captured = DebugInfo(self.get_context())
+    return 0
+
+
+cdef inline DebugInfo handle_debug_info(Handle self):
+    return self.captured if type(self.captured) is DebugInfo else None
+
+
+cdef inline PyObject *handle_context(Handle self) noexcept:
+    """Its Context, borrowed, made if it was not. NULL with an exception set: no memory."""
+    cdef PyObject *made
+    if is_variables(self.captured):
+        made = make_or_reuse_context(self.captured, &self._loop.spare_context)
+        if made == NULL:
+            return NULL
+        if is_variables(self.captured):       # making it may have run code that asked for it
+            self.captured = <object>made
+        Py_DECREF(<object>made)
+    elif type(self.captured) is DebugInfo:
+        return <PyObject *>(<DebugInfo>self.captured).context
+    return <PyObject *>self.captured
+
+
+cdef int handle_cancel(Handle self) except -1:
+    if self.is_cancelled:
+        return 0
+    self.is_cancelled = True
+    return 0 if self._loop.is_elsewhere() else handle_forget(self)    # the loop may be at it
+
+
+cdef int handle_forget(Handle self) except -1:
+    """Free what a cancelled handle has no use for."""
+    cdef DebugInfo debug_info = handle_debug_info(self)
+    if self._loop.debug and debug_info is not None:
+        debug_info.repr = repr(self)           # while callback and arguments are known
+    with cython.critical_section(self):        # no other thread may be taking them
+        self._callback = None
+        self.arguments = None
+        self.has_one_argument = False
+    return 0
+
+
+cdef int handle_run(Handle self) except -1:
+    """Call the callback in its context; what it raises goes to the exception handler."""
+    cdef PyObject *result = NULL
+    cdef object callback = self._callback
+    cdef object arguments = self.arguments
+    cdef PyObject *own_context
+    cdef object context
+    cdef bint is_made = is_variables(self.captured)
+    cdef bint is_one = self.has_one_argument     # now: the callback may cancel its own handle
+    if arguments is None and not is_one:      # forgotten; a callback that is None is a mistake
+        return 0
+    own_context = handle_context(self)
+    if own_context == NULL:
+        return report_failure(self, callback, arguments, is_one)
+    context = <object>own_context
+    if enter_context(context) == 0:
+        if is_one:
+            result = call_with_one(callback, arguments)
+        else:
+            result = call_with_tuple(callback, arguments)
+        if exit_context(context) < 0 and result != NULL:
+            Py_DECREF(<object>result)
+            result = NULL
+    if result == NULL:
+        return report_failure(self, callback, arguments, is_one)
+    Py_DECREF(<object>result)
+    if is_made and is_sole(self):
+        self.captured = None
+        keep_spare_context(context, &self._loop.spare_context)
     return 0
 
 
@@ -207,14 +226,14 @@ cdef class TimerHandle(Handle):
     def _scheduled(self):
         return self.timer.place >= 0
 
-    cdef int cancel_now(self) except -1:
-        if self._cancelled:
-            return 0
-        Handle.cancel_now(self)
+    def cancel(self):
+        """Make sure that the callback is not called any more. Idempotent."""
+        if self.is_cancelled:
+            return
+        handle_cancel(self)
         if self.timer.place >= 0 and not self._loop.is_elsewhere():
             timers_heap_remove(&self._loop.timers, &self.timer)
             Py_DECREF(self)             # the heap's reference
-        return 0
 
     def when(self):
         """The time at which the callback is due: seconds of loop.time(), a float."""
@@ -249,7 +268,7 @@ cdef class TimerHandle(Handle):
             return NotImplemented
         that = <TimerHandle>other
         return (self.timer.when == that.timer.when and self._callback == that._callback
-                and self._args == that._args and self._cancelled == that._cancelled)
+                and self._args == that._args and self.is_cancelled == that.is_cancelled)
 
 
 def describe_handle(handle):

@@ -6,7 +6,6 @@
 
 cdef struct InboxNode:
     InboxNode *next
-    void *owner
 
 
 cdef struct Inbox:

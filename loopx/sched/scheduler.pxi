@@ -116,12 +116,11 @@ cdef class Scheduler:
     cdef inline int hand_over(self, ThreadSafeHandle handle) except -1:
         if self.running_thread == current_thread():
             return self.push(handle)
-        handle.inbox_node.owner = <void *>handle
         Py_INCREF(handle)
         if inbox_push(&self.inbox, &handle.inbox_node):
             self.wake_up()
         if not NO_GIL and handle.inbox_node.next != NULL:
-            untrack_if_sole(handle.inbox_node.next.owner)       # its caller did not keep it
+            untrack_if_sole(handle_in_inbox(handle.inbox_node.next))    # its caller did not keep it
         return 0
 
     cdef void wake_up(self) noexcept:
@@ -161,7 +160,7 @@ cdef class Scheduler:
         return 0
 
     def _start_timer(self, TimerHandle handle):
-        if not handle._cancelled:
+        if not handle.is_cancelled:
             self.start_timer(handle)
 
     def time(self):
@@ -173,10 +172,12 @@ cdef class Scheduler:
     cdef void take_inbox(self) noexcept:
         """Move what other threads sent to the ready queue, in the order in which it came."""
         cdef InboxNode *node = inbox_drain(&self.inbox)
+        cdef void *handle
         while node != NULL:
+            handle = handle_in_inbox(node)
+            untrack_if_sole(handle)
             # Short of memory there is nothing better than to lose the callback aloud.
-            untrack_if_sole(node.owner)
-            if ready_queue_push(&self.ready, node.owner) < 0:
+            if ready_queue_push(&self.ready, handle) < 0:
                 fprintf(stderr, "loopx: out of memory: a callback is lost\n")
             node = node.next
 
@@ -205,12 +206,12 @@ cdef class Scheduler:
         return 0
 
     cdef inline int run_handle(self, Handle handle) except -1:
-        if handle._cancelled:
+        if handle.is_cancelled:
             return 0
         self.callbacks += 1
         if self.debug:
             return self.run_watched(handle)
-        return handle.run()
+        return run_either(handle)
 
     cdef int run_watched(self, Handle handle) except -1:
         """Debug mode: name the callbacks that hold up the loop."""
@@ -219,7 +220,7 @@ cdef class Scheduler:
         track_handle(handle)
         self.current_handle = handle
         try:
-            handle.run()
+            run_either(handle)
         finally:
             self.current_handle = None
         seconds = monotonic_seconds() - started

@@ -43,43 +43,66 @@ cdef object callback_over = threading.Condition()
 cdef class ThreadSafeHandle(Handle):
     """What call_soon_threadsafe returns: a Handle that any thread may cancel."""
 
-    cdef int state
     cdef InboxNode inbox_node                # used between call_soon_threadsafe and draining
+
+    def cancel(self):
+        """Make sure that the callback is not called any more. Idempotent."""
+        wait_for_callback(self)
+        if (loopx_replace_state(&self.state, HANDLE_WAITING, HANDLE_CANCELLED)
+                or loopx_replace_state(&self.state, HANDLE_OVER, HANDLE_CANCELLED)):
+            if not self.is_cancelled:
+                self.is_cancelled = True
+                handle_forget(self)               # this thread alone
+        self.is_cancelled = True
 
     def cancelled(self):
         """True after cancel(). On another thread it first waits for a callback that runs."""
-        self.wait_for_callback()
-        return self._cancelled
+        wait_for_callback(self)
+        return self.is_cancelled != 0
 
-    cdef int cancel_now(self) except -1:
-        self.wait_for_callback()
-        if (loopx_replace_state(&self.state, HANDLE_WAITING, HANDLE_CANCELLED)
-                or loopx_replace_state(&self.state, HANDLE_OVER, HANDLE_CANCELLED)):
-            if not self._cancelled:
-                self._cancelled = True
-                return self.forget()              # this thread alone
-        self._cancelled = True
-        return 0
+    def _run(self):
+        cdef ThreadSafeHandle held = self         # the caller's reference may be a borrowed one
+        run_unless_cancelled(held)
 
-    cdef int wait_for_callback(self) except -1:
-        """Wait while the callback runs, unless this is the thread that it runs on."""
-        if not CANCELLING_WAITS or self._loop.running_thread == current_thread():
-            return 0
-        if loopx_load_int(&self.state) not in (HANDLE_RUNNING, HANDLE_AWAITED):
-            return 0
-        with callback_over:
-            loopx_replace_state(&self.state, HANDLE_RUNNING, HANDLE_AWAITED)
-            while loopx_load_int(&self.state) == HANDLE_AWAITED:
-                callback_over.wait()
-        return 0
 
-    cdef int run(self) except -1:
-        if not loopx_replace_state(&self.state, HANDLE_WAITING, HANDLE_RUNNING):
-            return 0                          # cancelled, or run before by hand
-        try:
-            Handle.run(self)
-        finally:
-            if loopx_exchange_state(&self.state, HANDLE_OVER) == HANDLE_AWAITED:
-                with callback_over:
-                    callback_over.notify_all()
+cdef int wait_for_callback(ThreadSafeHandle handle) except -1:
+    """Wait while the callback runs, unless this is the thread that it runs on."""
+    if not CANCELLING_WAITS or handle._loop.running_thread == current_thread():
         return 0
+    if loopx_load_int(&handle.state) not in (HANDLE_RUNNING, HANDLE_AWAITED):
+        return 0
+    with callback_over:
+        loopx_replace_state(&handle.state, HANDLE_RUNNING, HANDLE_AWAITED)
+        while loopx_load_int(&handle.state) == HANDLE_AWAITED:
+            callback_over.wait()
+    return 0
+
+
+cdef int run_unless_cancelled(ThreadSafeHandle handle) except -1:
+    if not loopx_replace_state(&handle.state, HANDLE_WAITING, HANDLE_RUNNING):
+        return 0                              # cancelled, or run before by hand
+    try:
+        handle_run(handle)
+    finally:
+        if loopx_exchange_state(&handle.state, HANDLE_OVER) == HANDLE_AWAITED:
+            with callback_over:
+                callback_over.notify_all()
+    return 0
+
+
+cdef inline int run_either(Handle handle) except -1:
+    """A handle of any kind, its callback not known to be cancelled."""
+    if type(handle) is ThreadSafeHandle:
+        return run_unless_cancelled(<ThreadSafeHandle>handle)
+    return handle_run(handle)
+
+
+cdef inline void *handle_in_inbox(InboxNode *node) noexcept:
+    return <char *>node - INBOX_NODE_OFFSET
+
+
+cdef size_t find_inbox_node(ThreadSafeHandle handle) noexcept:
+    return <char *>&handle.inbox_node - <char *><void *>handle
+
+
+cdef size_t INBOX_NODE_OFFSET = find_inbox_node(ThreadSafeHandle.__new__(ThreadSafeHandle))
