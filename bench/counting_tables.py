@@ -36,7 +36,7 @@ def widest_spread(rows: list[Json], loops: list[str]) -> float:
         row["summary"][loop]["figures"]["instructions"]
         for row in rows for loop in loops if loop in row["summary"]
     ]
-    return max((each["max"] - each["min"]) / each["median"] for each in figures)
+    return float(max((each["max"] - each["min"]) / each["median"] for each in figures))
 
 
 def parts(rows: list[Json]) -> Table:

@@ -210,12 +210,13 @@ def profile_chart(rows: list[Json]) -> Chart:
         if loop in row["summary"]
         for order, part in enumerate(PARTS)
     ]
-    return alt.Chart(alt.InlineData(values=values)).mark_bar().encode(
+    chart: Chart = alt.Chart(alt.InlineData(values=values)).mark_bar().encode(
         y=alt.Y("row:N", sort=None, title=None),
         x=alt.X("us:Q", title="CPU per request, us (less is better)"),
         color=alt.Color("part:N", scale=alt.Scale(domain=list(PARTS), range=[*PARTS.values()])),
         order="order:Q", tooltip=["row:N", "part:N", alt.Tooltip("us:Q", format=".2f")],
     ).properties(width=WIDTH, height=alt.Step(28))
+    return chart
 
 
 def lead_chart(leads: list[Lead]) -> Chart:

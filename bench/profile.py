@@ -1,6 +1,6 @@
 """Where a server's CPU time goes, by ``perf record -e cpu-clock``: kernel, loop, libc, the rest.
 
-``python -m bench.profile`` drives web rows on loops that are compiled, in interleaved rounds, and
+``python -m bench.profile`` drives servers on loops that are compiled, in interleaved rounds, and
 multiplies the shares that perf finds by the CPU time per request. It answers what a loop can gain
 at most: the rest is Python and the application, the same on every loop. Needs perf and the right
 to use it. ``bench/results/profile.json`` is written; the table's marker is ``profile``.
@@ -19,42 +19,42 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from bench import report
-from bench.clients import Metrics, run_wrk
+from bench.clients import Metrics
 from bench.loops import probe
-from bench.measure import serving
+from bench.measure import measure_window, serving
 from bench.options import at_least
 from bench.paths import LOAD_CORE
 from bench.processes import RunError, run_pinned
 from bench.results import Report
-from bench.rows import Row, choose_rows
+from bench.rows import SERVED_GROUPS, Row, choose_rows
 from bench.schedule import Plan, run_rounds
 
 FREQUENCY_HZ = 4999
+PREFIX = "profile-"
+DEFAULT_ROWS = ("echo-protocol-64x1024", "echo-protocol-64x102400", "echo-buffered-64x1024",
+                "aiohttp-hello-64", "uvicorn-hello-64")
 # Parts of a process by the object that the code is in; what matches none is "rest".
-PARTS = {
-    "kernel": "[[]kernel.kallsyms]",
-    "loop": {"uvloop": "loop.cpython-*", "loopx": "_core.cpython-*"},
-    "libc": "libc.so*",
-}
+LOOP_OBJECTS = {"uvloop": "loop.cpython-*", "loopx": "_core.cpython-*",
+                "blazio": "_blazio.cpython-*", "rloop": "_rloop.cpython-*"}
+PARTS = ("kernel", "loop", "libc", "rest")
 SHARE = re.compile(r"^\s*([\d.]+)%\s+(\S+)", re.MULTILINE)
 SHARES_TIMEOUT_SECONDS = 60.0
 
 
 def profile_row(name: str) -> Row:
-    """Return the profile of a web row."""
+    """Return the profile of an echo or web row."""
     (row,) = choose_rows(name)
-    if row.group != "web":
-        raise ValueError(f"{name} is not served over HTTP")
-    return Row(f"profile-{row.name}", "profile", row.kind, "cpu_us_per_request", "us", row.title,
+    if row.group not in SERVED_GROUPS:
+        raise ValueError(f"{name} has no server")
+    return Row(PREFIX + row.name, "profile", row.kind, "cpu_us_per_request", "us", row.title,
                parameters=row.parameters)
 
 
 def measure_profile(row: Row, loop: str, seconds: int) -> Metrics:
     """Return CPU time per request in us, in all and of each part."""
-    with serving(row, loop) as (server, _), tempfile.TemporaryDirectory() as folder:
-        url = f"http://127.0.0.1:{server.port}/"
-        connections = row.parameters["connections"]
-        run_wrk(server, url, connections, 1, warm_up=False)
+    (served,) = choose_rows(row.name.removeprefix(PREFIX))
+    with serving(served, loop) as (server, ca_file), tempfile.TemporaryDirectory() as folder:
+        measure_window(served, server, ca_file, 1, warm_up=False)
         samples = Path(folder) / "samples"
         recording = subprocess.Popen(
             ["perf", "record", "-q", "-e", "cpu-clock", "-F", str(FREQUENCY_HZ),
@@ -62,7 +62,7 @@ def measure_profile(row: Row, loop: str, seconds: int) -> Metrics:
             stderr=subprocess.PIPE, text=True,
         )
         try:
-            figures = run_wrk(server, url, connections, seconds, warm_up=False)
+            figures = measure_window(served, server, ca_file, seconds, warm_up=False)
         finally:
             recording.send_signal(signal.SIGINT)
             _, complaint = recording.communicate()
@@ -82,7 +82,7 @@ def shares_of(samples: Path, loop: str) -> dict[str, float]:
     found = [(float(percent), name) for percent, name in SHARE.findall(listing)]
     if not found:
         raise RunError(f"perf report shows no shares:\n{listing}")
-    shares = dict.fromkeys([*PARTS, "rest"], 0.0)
+    shares = dict.fromkeys(PARTS, 0.0)
     for percent, name in found:
         shares[part_of(name, loop)] += percent / sum(percent for percent, _ in found)
     return shares
@@ -90,8 +90,9 @@ def shares_of(samples: Path, loop: str) -> dict[str, float]:
 
 def part_of(name: str, loop: str) -> str:
     """Return which part of the process an object belongs to."""
-    for part, pattern in PARTS.items():
-        if fnmatchcase(name, pattern if isinstance(pattern, str) else pattern[loop]):
+    patterns = ("[[]kernel.kallsyms]", LOOP_OBJECTS[loop], "libc.so*")
+    for part, pattern in zip(PARTS, patterns, strict=False):
+        if fnmatchcase(name, pattern):
             return part
     return "rest"
 
@@ -99,7 +100,8 @@ def part_of(name: str, loop: str) -> str:
 def main() -> int:
     """Profile, print and write; return 0 only if every run was clean."""
     parser = argparse.ArgumentParser(prog="python -m bench.profile", description=main.__doc__)
-    parser.add_argument("--rows", default="aiohttp-hello-64,uvicorn-hello-64", metavar="A,B")
+    parser.add_argument("--rows", default=",".join(DEFAULT_ROWS), metavar="A,B")
+    parser.add_argument("--loops", default="uvloop,loopx", metavar="A,B")
     parser.add_argument("--rounds", type=at_least(1), default=3)
     parser.add_argument(
         "--seconds", type=at_least(1), default=3, help="of each run (default 3)"
@@ -110,10 +112,12 @@ def main() -> int:
         rows = [profile_row(name) for name in arguments.rows.split(",")]
     except ValueError as error:
         parser.error(str(error))
+    if unknown := {*arguments.loops.split(",")} - {*LOOP_OBJECTS}:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
     if shutil.which("perf") is None:
         parser.error("perf is missing (linux-perf)")
     console = report.make_console()
-    loops = {name: probe(name).version for name in PARTS["loop"]}
+    loops = {name: probe(name).version for name in arguments.loops.split(",")}
     result = Report(
         name=arguments.output,
         command="python -m bench.profile " + " ".join(sys.argv[1:]),

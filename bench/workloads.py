@@ -152,7 +152,7 @@ async def count_workload(kind: str, marks: ctypes.CDLL | None) -> dict[str, int]
     Nothing is collected meanwhile: when a collection comes depends on all that was made before.
     """
     workload, count = WORKLOADS[kind]
-    figures = {}
+    figures: dict[str, int] = {}
     async with workload() as operate:
         await operate(count)
         gc.collect()

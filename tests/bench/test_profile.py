@@ -36,7 +36,8 @@ def test_an_empty_listing_is_an_error(monkeypatch, tmp_path):
         profile.shares_of(tmp_path, "loopx")
 
 
-def test_only_web_rows_have_a_profile():
-    assert profile.profile_row("aiohttp-hello-64").group == "profile"
-    with pytest.raises(ValueError, match="not served over HTTP"):
-        profile.profile_row("echo-protocol-64x1024")
+def test_only_rows_with_a_server_have_a_profile():
+    for name in profile.DEFAULT_ROWS:
+        assert profile.profile_row(name).group == "profile"
+    with pytest.raises(ValueError, match="has no server"):
+        profile.profile_row("micro-sleep-0")
