@@ -42,10 +42,6 @@ class _TransportOwner(Protocol):
 # ---- of native use only ------------------------------------------------------------------
 
 @disjoint_base
-class DebugInfo:
-    """What debug mode remembers of a handle."""
-
-@disjoint_base
 class Engine:
     """What a loop asks of its engine: submit operations, wait, dispatch completions."""
 

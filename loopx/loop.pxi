@@ -33,7 +33,7 @@ cdef class LoopCore(SocketCalls):
 
     def _run(self):
         """Take turns on this thread until stop() (see run_forever)."""
-        self.running_thread = current_thread()
+        self.running_thread = self.owner_thread = current_thread()
         try:
             self.engine.begin()
             self.turn()
@@ -347,8 +347,9 @@ cdef Clear generated_clear = <Clear>(<PyTypeObject *>LoopCore).tp_clear
 
 
 cdef int stop_all(dict watches) except -1:
-    for fd in list(watches):
-        stop_watch(watches, fd)
+    for watch in watches.values():
+        (<DescriptorWatch>watch).stop()
+    watches.clear()
     return 0
 
 

@@ -18,12 +18,12 @@ cdef class DescriptorWatch:
         self.handle = handle
         return loop.engine.submit(&self.operation)
 
-    cdef int stop(self) except -1:
-        handle_cancel(self.handle)
-        self.handle = None
+    cdef Handle stop(self):
+        """Watch no more; the handle that is not run any more."""
+        handle, self.handle = self.handle, None
         if self.operation.state != OPERATION_IDLE:
             self.loop.engine.cancel(&self.operation)
-        return 0
+        return handle
 
 
 cdef int on_watch_ready(Operation *operation, int result, unsigned int flags) except -1:
@@ -53,10 +53,12 @@ cdef int add_watch(BaseLoop loop, dict watches, file, unsigned int events, callb
         refuse_what_epoll_refuses(fd)
     handle = Handle.__new__(Handle)
     handle_init(handle, loop, callback, args, None)
-    stop_watch(watches, fd)
-    watch = DescriptorWatch.__new__(DescriptorWatch)
-    watches[fd] = watch
-    watch.start(loop, fd, events, handle)
+    try:
+        stop_watch(watches, fd)
+    finally:                                  # the old callback's __repr__ may have raised
+        watch = DescriptorWatch.__new__(DescriptorWatch)
+        watches[fd] = watch
+        watch.start(loop, fd, events, handle)
     return 0
 
 
@@ -79,7 +81,7 @@ cdef bint stop_watch(dict watches, int fd) except -1:
     watch = watches.pop(fd, None)
     if watch is None:
         return False
-    (<DescriptorWatch>watch).stop()
+    handle_cancel((<DescriptorWatch>watch).stop())
     return True
 
 

@@ -72,7 +72,7 @@ cdef PyObject *call_soon_by_vector(PyObject *function, PyObject **args, size_t f
     if not is_usual(args, count, names, <PyTypeObject *>Scheduler):
         return plain_call_soon(function, args, flagged_count, names)
     loop = <Scheduler>args[0]
-    if loop.closed or loop.debug or loop.is_elsewhere():
+    if loop.closed or loop.debug or loop.is_foreign():
         return plain_call_soon(function, args, flagged_count, names)
     handle = Handle.__new__(Handle)
     handle_fill(handle, loop, args + 1, count - 1, names)
@@ -108,7 +108,7 @@ cdef PyObject *call_later_by_vector(PyObject *function, PyObject **args, size_t 
         return plain_call_later(function, args, flagged_count, names)
     loop = <Scheduler>args[0]
     # A delay of another type is converted by its own code, which may close the loop.
-    if (loop.closed or loop.debug or loop.is_elsewhere()
+    if (loop.closed or loop.debug or loop.is_foreign()
             or not (PyFloat_CheckExact(<object>args[1]) or PyLong_CheckExact(<object>args[1]))):
         return plain_call_later(function, args, flagged_count, names)
     when = monotonic_seconds() + <double><object>args[1]

@@ -99,13 +99,6 @@ cdef int learn_variables_type() except -1:
     return 0
 
 
-cdef inline object check_context(context):
-    """A context that a caller named: variables are none, whatever handles keep in its place."""
-    if is_variables(context):
-        raise TypeError("an instance of Context was expected")
-    return context
-
-
 cdef void keep_for_ever(thing, PyObject **place) noexcept:
     Py_INCREF(thing)
     place[0] = <PyObject *>thing

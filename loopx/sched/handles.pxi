@@ -2,7 +2,7 @@
 # A handle belongs to the loop that made it; only call_soon_threadsafe makes one on another
 # thread. A handle holds no lock and knows nothing of queues, but for its timer's place.
 # They are kept small, for what many queued ones cost is their memory: no table of virtual methods,
-# and nothing that only debug mode needs.
+# and what debug mode remembers stands in the place of the context, with the context in it.
 
 cdef extern from *:
     """
@@ -43,16 +43,28 @@ cdef extern from *:
     int visit_queued "loopx_visit_queued"(void *handle, visitproc visit, void *argument) noexcept
 
 
+@cython.internal
 cdef class DebugInfo:
     """What debug mode remembers of a handle, in the place of its context."""
 
     cdef object context
-    cdef object source_traceback      # where it was scheduled: traceback.StackSummary
+    cdef object source_traceback      # where it was scheduled: traceback.StackSummary, or None
     cdef object repr                  # kept by cancel(), which forgets the callback
 
-    def __init__(self, context):
-        self.context = context
-        self.source_traceback = extract_stack(sys._getframe())
+
+cdef object stack_here():
+    """Where Python code is: a traceback.StackSummary, or None on a thread that runs none."""
+    try:
+        return extract_stack(sys._getframe())
+    except ValueError:
+        return None
+
+
+cdef inline object check_context(context):
+    """A context that a caller named: what handles keep in its place is none."""
+    if is_variables(context) or type(context) is DebugInfo:
+        raise TypeError("an instance of Context was expected")
+    return context
 
 
 @cython.freelist(250)
@@ -62,11 +74,11 @@ cdef class Handle:
 
     cdef readonly object _callback
     cdef object arguments                    # a tuple, or the only argument; None once forgotten
-    cdef object captured                     # its Context, or what to make one of: contexts.pxi;
-                                             # in debug mode a DebugInfo
+    cdef object captured                     # its Context, or what to make one of (contexts.pxi),
+                                             # or in debug mode a DebugInfo with its Context
     cdef readonly Scheduler _loop
     cdef object __weakref__
-    cdef int state                           # of a ThreadSafeHandle: HandleState
+    cdef int state                           # of a ThreadSafeHandle, in room that would be empty
     cdef char is_cancelled
     cdef char has_one_argument               # `arguments` is it: most callbacks need no tuple
 
@@ -81,7 +93,7 @@ cdef class Handle:
 
     @property
     def _context(self):
-        return self.get_context()
+        return own_context(self)
 
     @property
     def _args(self):
@@ -103,10 +115,7 @@ cdef class Handle:
 
     def get_context(self):
         """The contextvars.Context that the callback runs in."""
-        cdef PyObject *context = handle_context(self)
-        if context == NULL:
-            raise_current()
-        return <object>context
+        return own_context(self)
 
     def _run(self):
         cdef Handle held = self                   # the caller's reference may be a borrowed one
@@ -129,16 +138,39 @@ cdef inline int handle_init(Handle self, Scheduler loop, object callback, object
     self.arguments = args
     self.captured = capture_context() if context is None else check_context(context)
     if loop.debug:
-        self.captured = DebugInfo(self.get_context())
+        remember(self).source_traceback = stack_here()
     return 0
 
 
-cdef inline DebugInfo handle_debug_info(Handle self):
-    return self.captured if type(self.captured) is DebugInfo else None
+cdef DebugInfo handle_debug_info(Handle self):
+    """What debug mode remembers of it, or None."""
+    with cython.critical_section(self):        # another thread may be cancelling it
+        return self.captured if type(self.captured) is DebugInfo else None
+
+
+cdef DebugInfo remember(Handle self):
+    """The same, made if there is none."""
+    cdef DebugInfo info = handle_debug_info(self)
+    if info is None:
+        info = DebugInfo.__new__(DebugInfo)
+        info.context = own_context(self)
+        with cython.critical_section(self):
+            self.captured = info
+    return info
+
+
+cdef object own_context(Handle self):
+    """What it runs its callback in, as its caller gave it or as it was copied."""
+    cdef PyObject *context
+    with cython.critical_section(self):
+        context = handle_context(self)
+        if context == NULL:
+            raise_current()
+        return <object>context
 
 
 cdef inline PyObject *handle_context(Handle self) noexcept:
-    """Its Context, borrowed, made if it was not. NULL with an exception set: no memory."""
+    """The same, borrowed. NULL with an exception set: no memory."""
     cdef PyObject *made
     if is_variables(self.captured):
         made = make_or_reuse_context(self.captured, &self._loop.spare_context)
@@ -156,18 +188,17 @@ cdef int handle_cancel(Handle self) except -1:
     if self.is_cancelled:
         return 0
     self.is_cancelled = True
-    return 0 if self._loop.is_elsewhere() else handle_forget(self)    # the loop may be at it
+    return 0 if self._loop.is_foreign() else handle_forget(self)    # the loop may be at it
 
 
 cdef int handle_forget(Handle self) except -1:
     """Free what a cancelled handle has no use for."""
-    cdef DebugInfo debug_info = handle_debug_info(self)
-    if self._loop.debug and debug_info is not None:
-        debug_info.repr = repr(self)           # while callback and arguments are known
+    if self._loop.debug:
+        remember(self).repr = repr(self)       # while callback and arguments are known
     with cython.critical_section(self):        # no other thread may be taking them
         self._callback = None
+        self.has_one_argument = False          # first: what an argument's end runs may look
         self.arguments = None
-        self.has_one_argument = False
     return 0
 
 
@@ -176,16 +207,16 @@ cdef int handle_run(Handle self) except -1:
     cdef PyObject *result = NULL
     cdef object callback = self._callback
     cdef object arguments = self.arguments
-    cdef PyObject *own_context
+    cdef PyObject *borrowed
     cdef object context
     cdef bint is_made = is_variables(self.captured)
     cdef bint is_one = self.has_one_argument     # now: the callback may cancel its own handle
     if arguments is None and not is_one:      # forgotten; a callback that is None is a mistake
         return 0
-    own_context = handle_context(self)
-    if own_context == NULL:
+    borrowed = handle_context(self)
+    if borrowed == NULL:
         return report_failure(self, callback, arguments, is_one)
-    context = <object>own_context
+    context = <object>borrowed
     if enter_context(context) == 0:
         if is_one:
             result = call_with_one(callback, arguments)
@@ -228,12 +259,13 @@ cdef class TimerHandle(Handle):
 
     def cancel(self):
         """Make sure that the callback is not called any more. Idempotent."""
-        if self.is_cancelled:
+        cdef TimerHandle held = self          # the callback's end may take the last reference
+        if held.is_cancelled:
             return
-        handle_cancel(self)
-        if self.timer.place >= 0 and not self._loop.is_elsewhere():
-            timers_heap_remove(&self._loop.timers, &self.timer)
-            Py_DECREF(self)             # the heap's reference
+        handle_cancel(held)
+        if held.timer.place >= 0 and not held._loop.is_foreign():
+            timers_heap_remove(&held._loop.timers, &held.timer)
+            Py_DECREF(held)             # the heap's reference
 
     def when(self):
         """The time at which the callback is due: seconds of loop.time(), a float."""

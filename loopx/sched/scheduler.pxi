@@ -11,6 +11,7 @@ cdef class Scheduler:
     cdef ReadyQueue due                       # timers that this turn will run
     cdef Inbox inbox
     cdef unsigned long long running_thread    # current_thread() while the loop runs, else 0
+    cdef unsigned long long owner_thread      # the one that it runs on, or ran, or was made on
     cdef unsigned long long callbacks         # run so far
     cdef bint debug
     cdef bint closed
@@ -20,6 +21,7 @@ cdef class Scheduler:
     cdef PyObject *spare_context              # for the next handle to run, or NULL: contexts.pxi
 
     def __cinit__(self):
+        self.owner_thread = current_thread()
         ready_queue_init(&self.ready, 64)
         ready_queue_init(&self.due, 16)
         self.slow_callback_duration = 0.1
@@ -65,6 +67,11 @@ cdef class Scheduler:
         """Without a GIL: whether the loop runs on another thread than the caller's."""
         return NO_GIL and self.running_thread != 0 and self.running_thread != current_thread()
 
+    cdef inline bint is_foreign(self) noexcept:
+        """Without a GIL: whether this thread has to leave the queues to another, also to one that
+        is about to run the loop."""
+        return NO_GIL and self.owner_thread != current_thread()
+
     cdef int push(self, Handle handle) except -1:
         if not inbox_empty(&self.inbox):
             self.take_inbox()           # came first
@@ -87,7 +94,7 @@ cdef class Scheduler:
         cdef Handle handle
         if self.closed or self.debug:
             self.check_call(callback, "call_soon")
-        if self.is_elsewhere():
+        if self.is_foreign():
             return self.call_soon_threadsafe(callback, *args, context=context)
         handle = Handle.__new__(Handle)
         handle_init(handle, self, callback, args, context)
@@ -146,7 +153,7 @@ cdef class Scheduler:
         handle = TimerHandle.__new__(TimerHandle)
         handle_init(handle, self, callback, args, context)
         handle.timer.when = when
-        if self.is_elsewhere():
+        if self.is_foreign():
             self.call_soon_threadsafe(self._start_timer, handle)
         else:
             self.start_timer(handle)
@@ -159,8 +166,10 @@ cdef class Scheduler:
         Py_INCREF(handle)
         return 0
 
-    def _start_timer(self, TimerHandle handle):
-        if not handle.is_cancelled:
+    def _start_timer(self, TimerHandle handle not None):
+        """A timer that another thread made."""
+        if handle._loop is self and handle.timer.place < 0 and not handle.is_cancelled:
+            self.check_closed()
             self.start_timer(handle)
 
     def time(self):
@@ -211,7 +220,7 @@ cdef class Scheduler:
         self.callbacks += 1
         if self.debug:
             return self.run_watched(handle)
-        return run_either(handle)
+        return run_any_handle(handle)
 
     cdef int run_watched(self, Handle handle) except -1:
         """Debug mode: name the callbacks that hold up the loop."""
@@ -220,7 +229,7 @@ cdef class Scheduler:
         track_handle(handle)
         self.current_handle = handle
         try:
-            run_either(handle)
+            run_any_handle(handle)
         finally:
             self.current_handle = None
         seconds = monotonic_seconds() - started

@@ -27,13 +27,11 @@ cdef extern from * nogil:
     int loopx_exchange_state(int *place, int state)
 
 
-# waiting --run--> running [--somebody waits--> awaited] --> over --cancel--> cancelled
-# waiting --cancel--> cancelled
+# idle --run--> running [--somebody waits--> awaited] --> idle --cancel--> cancelled
 cdef enum HandleState:
-    HANDLE_WAITING
+    HANDLE_IDLE
     HANDLE_RUNNING
     HANDLE_AWAITED
-    HANDLE_OVER
     HANDLE_CANCELLED
 
 cdef bint CANCELLING_WAITS = sys.version_info >= (3, 14)
@@ -44,16 +42,16 @@ cdef class ThreadSafeHandle(Handle):
     """What call_soon_threadsafe returns: a Handle that any thread may cancel."""
 
     cdef InboxNode inbox_node                # used between call_soon_threadsafe and draining
+    cdef unsigned long long runner           # the thread that runs the callback, or did
 
     def cancel(self):
         """Make sure that the callback is not called any more. Idempotent."""
-        wait_for_callback(self)
-        if (loopx_replace_state(&self.state, HANDLE_WAITING, HANDLE_CANCELLED)
-                or loopx_replace_state(&self.state, HANDLE_OVER, HANDLE_CANCELLED)):
-            if not self.is_cancelled:
-                self.is_cancelled = True
-                handle_forget(self)               # this thread alone
-        self.is_cancelled = True
+        cdef ThreadSafeHandle held = self         # the callback's end may take the last reference
+        wait_for_callback(held)
+        held.is_cancelled = True
+        if (loopx_replace_state(&held.state, HANDLE_IDLE, HANDLE_CANCELLED)
+                or held.runner == current_thread()):
+            handle_forget(held)                   # nobody else is at it
 
     def cancelled(self):
         """True after cancel(). On another thread it first waits for a callback that runs."""
@@ -67,7 +65,7 @@ cdef class ThreadSafeHandle(Handle):
 
 cdef int wait_for_callback(ThreadSafeHandle handle) except -1:
     """Wait while the callback runs, unless this is the thread that it runs on."""
-    if not CANCELLING_WAITS or handle._loop.running_thread == current_thread():
+    if not CANCELLING_WAITS or handle.runner == current_thread():
         return 0
     if loopx_load_int(&handle.state) not in (HANDLE_RUNNING, HANDLE_AWAITED):
         return 0
@@ -79,19 +77,21 @@ cdef int wait_for_callback(ThreadSafeHandle handle) except -1:
 
 
 cdef int run_unless_cancelled(ThreadSafeHandle handle) except -1:
-    if not loopx_replace_state(&handle.state, HANDLE_WAITING, HANDLE_RUNNING):
-        return 0                              # cancelled, or run before by hand
+    if not loopx_replace_state(&handle.state, HANDLE_IDLE, HANDLE_RUNNING):
+        return 0                              # cancelled, or running already, by hand
+    handle.runner = current_thread()
     try:
         handle_run(handle)
     finally:
-        if loopx_exchange_state(&handle.state, HANDLE_OVER) == HANDLE_AWAITED:
+        if loopx_exchange_state(&handle.state, HANDLE_IDLE) == HANDLE_AWAITED:
             with callback_over:
                 callback_over.notify_all()
+        if handle.is_cancelled:               # meanwhile
+            handle_forget(handle)
     return 0
 
 
-cdef inline int run_either(Handle handle) except -1:
-    """A handle of any kind, its callback not known to be cancelled."""
+cdef inline int run_any_handle(Handle handle) except -1:
     if type(handle) is ThreadSafeHandle:
         return run_unless_cancelled(<ThreadSafeHandle>handle)
     return handle_run(handle)
