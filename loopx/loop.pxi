@@ -119,6 +119,7 @@ cdef class LoopCore(SocketCalls):
         stop_all(self.readers)
         stop_all(self.writers)
         self.engine.close()
+        self.close_lost_descriptors()
         self.free_datagram_space()
         pipe, self.signal_pipe = self.signal_pipe, None
         if pipe is not None:

@@ -101,6 +101,14 @@ cdef class BaseLoop(Scheduler):
         if 0 <= fd < self.owners_length and self.owners[fd] == <PyObject *>transport:
             self.owners[fd] = NULL
 
+    cdef int close_lost_descriptors(self) except -1:
+        """Those of transports that only waited for the kernel to let go of them; it has."""
+        cdef int fd
+        for fd in range(self.owners_length):
+            if self.owners[fd] != NULL:
+                (<SendingTransport>self.owners[fd]).close_descriptor_when_idle()
+        return 0
+
     cdef int check_not_owned(self, int fd) except -1:
         """RuntimeError when a transport uses the descriptor; one that is closing lets go of it."""
         if 0 <= fd < self.owners_length and self.owners[fd] != NULL:
@@ -135,6 +143,9 @@ cdef class SendingTransport(TransportBase):
     """What the loop needs to know of a transport."""
 
     cdef bint uses_descriptor(self) except -1:
+        raise NotImplementedError
+
+    cdef int close_descriptor_when_idle(self) except -1:
         raise NotImplementedError
 
     cdef int submit_unsent(self) except -1:
