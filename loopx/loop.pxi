@@ -118,12 +118,14 @@ cdef class LoopCore(SocketCalls):
         self.drop_scheduled()
         stop_all(self.readers)
         stop_all(self.writers)
+        transports = self.transports()        # in flight, some are nobody else's
         self.engine.close()
-        self.close_lost_descriptors()
         self.free_datagram_space()
         pipe, self.signal_pipe = self.signal_pipe, None
         if pipe is not None:
             (<SignalPipe>pipe).close()
+        for transport in transports:          # some only waited for the kernel to let go
+            (<SendingTransport>transport).close_descriptor_when_idle()
 
     def _on_close(self):
         """Called once by close(), before the engine is gone. Overridden."""

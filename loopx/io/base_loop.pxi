@@ -101,13 +101,11 @@ cdef class BaseLoop(Scheduler):
         if 0 <= fd < self.owners_length and self.owners[fd] == <PyObject *>transport:
             self.owners[fd] = NULL
 
-    cdef int close_lost_descriptors(self) except -1:
-        """Those of transports that only waited for the kernel to let go of them; it has."""
+    cdef list transports(self):
+        """Those that have a descriptor."""
         cdef int fd
-        for fd in range(self.owners_length):
-            if self.owners[fd] != NULL:
-                (<SendingTransport>self.owners[fd]).close_descriptor_when_idle()
-        return 0
+        return [<object>self.owners[fd] for fd in range(self.owners_length)
+                if self.owners[fd] != NULL]
 
     cdef int check_not_owned(self, int fd) except -1:
         """RuntimeError when a transport uses the descriptor; one that is closing lets go of it."""

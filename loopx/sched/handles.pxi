@@ -188,13 +188,21 @@ cdef int handle_cancel(Handle self) except -1:
     if self.is_cancelled:
         return 0
     self.is_cancelled = True
-    return 0 if self._loop.is_foreign() else handle_forget(self)    # the loop may be at it
+    if self._loop.is_foreign():
+        return 0                               # the loop may be at it
+    remember_repr(self)
+    return handle_forget(self)
+
+
+cdef int remember_repr(Handle self) except -1:
+    """In debug mode: while callback and arguments are known."""
+    if self._loop.debug:
+        remember(self).repr = repr(self)
+    return 0
 
 
 cdef int handle_forget(Handle self) except -1:
     """Free what a cancelled handle has no use for."""
-    if self._loop.debug:
-        remember(self).repr = repr(self)       # while callback and arguments are known
     with cython.critical_section(self):        # no other thread may be taking them
         self._callback = None
         self.has_one_argument = False          # first: what an argument's end runs may look

@@ -42,13 +42,15 @@ cdef class ThreadSafeHandle(Handle):
     """What call_soon_threadsafe returns: a Handle that any thread may cancel."""
 
     cdef InboxNode inbox_node                # used between call_soon_threadsafe and draining
-    cdef unsigned long long runner           # the thread that runs the callback, or did
+    cdef unsigned long long runner           # the thread that runs the callback, or 0
 
     def cancel(self):
         """Make sure that the callback is not called any more. Idempotent."""
         cdef ThreadSafeHandle held = self         # the callback's end may take the last reference
         wait_for_callback(held)
-        held.is_cancelled = True
+        if not held.is_cancelled:
+            held.is_cancelled = True
+            remember_repr(held)
         if (loopx_replace_state(&held.state, HANDLE_IDLE, HANDLE_CANCELLED)
                 or held.runner == current_thread()):
             handle_forget(held)                   # nobody else is at it
@@ -83,10 +85,12 @@ cdef int run_unless_cancelled(ThreadSafeHandle handle) except -1:
     try:
         handle_run(handle)
     finally:
+        handle.runner = 0
         if loopx_exchange_state(&handle.state, HANDLE_IDLE) == HANDLE_AWAITED:
             with callback_over:
                 callback_over.notify_all()
-        if handle.is_cancelled:               # meanwhile
+        if (handle.is_cancelled               # meanwhile
+                and loopx_replace_state(&handle.state, HANDLE_IDLE, HANDLE_CANCELLED)):
             handle_forget(handle)
     return 0
 

@@ -37,6 +37,18 @@ async def close(connections):
     await asyncio.gather(*[protocol.lost for _, protocol, _ in connections])
 
 
+def test_transports_that_nobody_kept(loop):
+    """They are the kernel's alone by then: what frees them must not find them open."""
+    connections = loop.run_until_complete(connect(loop, 300))
+    sockets = [transport.get_extra_info("socket") for transport, _, _ in connections]
+    closing = close(connections)
+    del connections
+    loop.run_until_complete(closing)
+    del closing
+    loop.close()
+    assert [each.fileno() for each in sockets] == [-1] * 300
+
+
 @pytest.mark.parametrize("count", [1, 30, 300])
 def test_no_descriptor_outlives_the_loop(loop, count):
     """A transport that still had one would warn as it goes away (an error in these tests)."""

@@ -238,6 +238,22 @@ def test_a_callback_that_cannot_be_shown_is_removed_all_the_same(loop):
     assert not recorder.contexts
 
 
+def test_a_callback_that_cannot_be_shown_may_cancel_itself(loop):
+    """The loop goes on: whoever cancels is told."""
+    seen = []
+
+    class CancelsItself(Unprintable):
+        def __call__(self):
+            with pytest.raises(ZeroDivisionError):
+                handle.cancel()
+            seen.append(handle.cancelled())
+
+    loop.set_debug(True)
+    handle = loop.call_soon_threadsafe(CancelsItself())
+    run_turns(loop, 2)
+    assert seen == [True]
+
+
 # ---- by hand, from elsewhere -----------------------------------------------------------------
 
 
