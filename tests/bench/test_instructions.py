@@ -88,13 +88,19 @@ def recorded():
 @pytest.mark.time_limit(240)
 def test_no_more_instructions_than_recorded():
     before = recorded()
-    counted = instructions.count([CALIBRATION, *KINDS], "loopx")
-    now = {kind: figures["instructions"] for kind, figures in counted.items()}
-    plain = now[CALIBRATION] / before[CALIBRATION]
-    if abs(plain - 1) > SAME_INTERPRETER:
-        pytest.skip(f"another interpreter: plain Python takes {plain:.3f} times as many")
+
+    def more_than_allowed(kinds):
+        counted = instructions.count([CALIBRATION, *kinds], "loopx")
+        now = {kind: figures["instructions"] for kind, figures in counted.items()}
+        plain = now[CALIBRATION] / before[CALIBRATION]
+        if abs(plain - 1) > SAME_INTERPRETER:
+            pytest.skip(f"another interpreter: plain Python takes {plain:.3f} times as many")
+        return {kind: now[kind] for kind in kinds if now[kind] > before[kind] * ALLOWED}
+
+    excess = more_than_allowed(KINDS)
+    if excess:  # where the kernel delivers late, under load, the loop turns more often
+        excess = more_than_allowed(list(excess))
     assert not [
-        f"{kind}: {now[kind]:,.0f} instructions, recorded {before[kind]:,.0f}"
-        for kind in KINDS
-        if now[kind] > before[kind] * ALLOWED
+        f"{kind}: {count:,.0f} instructions, recorded {before[kind]:,.0f}"
+        for kind, count in excess.items()
     ]
