@@ -228,13 +228,9 @@ cdef extern from *:
     """
     int raise_current() except -1
     Py_ssize_t PY_SSIZE_T_MAX
-    int enter_context "PyContext_Enter"(object context) noexcept
-    int exit_context "PyContext_Exit"(object context) noexcept
     Py_ssize_t Py_REFCNT(object item) noexcept
     bint is_unshared(object item) noexcept
     void forget_hash(PyObject *item) noexcept
-    PyObject *call_with_tuple(object callable, object args)
-    PyObject *call_with_one(object callable, object argument)
     object call_with_two_names(object callable, object positional, object first, object second,
                                object names)
     PyObject *call_method_0(object obj, object name)

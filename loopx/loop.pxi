@@ -295,7 +295,7 @@ cdef class LoopCore(SocketCalls):
             # Those of users: the loop's own watch of its self-pipe is not one.
             "operations_in_flight": self.engine.in_flight - (self.signal_pipe is not None
                                                              and self.engine.in_flight > 0),
-            "ready": ready_queue_length(&self.ready),
+            "ready": self.count_ready(),
             "timers": self.timers.length,
         }
 
@@ -315,27 +315,32 @@ cdef int traverse_loop(PyObject *self, Visit visit, void *argument) noexcept:
     cdef ssize_t place
     cdef int result = generated_traverse(self, visit, argument)
     if not result:
-        result = visit_handles(&(<LoopCore>self).ready, visit, argument)
+        result = visit_queued(&(<LoopCore>self).ready, visit, argument)
     if not result:
-        result = visit_handles(&(<LoopCore>self).due, visit, argument)
+        result = visit_queued(&(<LoopCore>self).due, visit, argument)
     for place in range(timers.length):
         if result:
             return result
         result = visit(<PyObject *>timers.timers[place].owner, argument)
     while node != NULL and not result:
-        result = visit_queued(handle_in_inbox(node), <visitproc>visit, argument)
+        result = visit_handle(handle_in_inbox(node), <visitproc>visit, argument)
         node = node.next
     return result
 
 
-cdef int visit_handles(ReadyQueue *queue, Visit visit, void *argument) noexcept:
+cdef int visit_queued(ReadyQueue *queue, Visit visit, void *argument) noexcept:
     cdef size_t index
-    cdef int result
+    cdef int result = 0
+    cdef void *slot
     for index in range(queue.head, queue.tail):
-        result = visit_queued(queue.slots[index & (queue.capacity - 1)], <visitproc>visit, argument)
+        slot = queue.slots[index & (queue.capacity - 1)]
+        if slots_after(slot):
+            result = visit_of_call(without_bits(slot), <visitproc>visit, argument)
+        else:
+            result = visit_handle(slot, <visitproc>visit, argument)
         if result:
-            return result
-    return 0
+            break
+    return result
 
 
 cdef int clear_loop(PyObject *self) noexcept:

@@ -19,6 +19,7 @@ LONG_FUNCTIONS: dict[str, tuple[int, str]] = {}
 # "file names name, which is defined below it": why it may.
 FORWARD_NAMES = {
     "sched/handles.pxi names Scheduler, which is defined below it": "a handle's own loop",
+    "sched/calls.pxi names Scheduler, which is defined below it": "whose queue they stand in",
 }
 # How far below its figure in a ratchet something may be before the figure must follow.
 SLACK_LINES = 60

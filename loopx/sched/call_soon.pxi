@@ -48,12 +48,22 @@ cdef extern from *:
                                   && loopx_is_context(PyTuple_GET_ITEM(names, 0))));
     }
 
+    /* A loop, a callback, perhaps one argument, and a context. */
+    static inline int loopx_is_call_of_asyncio(PyObject *const *args, Py_ssize_t count,
+                                               PyObject *names, PyTypeObject *scheduler) {
+        return names == loopx_names_of_asyncio && names != NULL && (count == 2 || count == 3)
+            && loopx_is_scheduler(args[0], scheduler) && PyContext_CheckExact(args[count]);
+    }
+
     #define loopx_vectorcall_of(function) (((PyCFunctionObject *)(function))->vectorcall)
     #define loopx_set_vectorcall(function, value) (loopx_vectorcall_of(function) = (value))
     """
     object tuple_of "loopx_tuple_of"(PyObject **items, Py_ssize_t count)
     bint is_usual "loopx_is_usual"(PyObject **args, Py_ssize_t count, PyObject *names,
                                    PyTypeObject *scheduler) noexcept
+    bint is_call_of_asyncio "loopx_is_call_of_asyncio"(PyObject **args, Py_ssize_t count,
+                                                       PyObject *names,
+                                                       PyTypeObject *scheduler) noexcept
     VectorFunction vectorcall_of "loopx_vectorcall_of"(object function)
     void set_vectorcall "loopx_set_vectorcall"(object function, VectorFunction vectorcall) noexcept
 
@@ -69,11 +79,16 @@ cdef PyObject *call_soon_by_vector(PyObject *function, PyObject **args, size_t f
     cdef Py_ssize_t count = PyVectorcall_NARGS(flagged_count)
     cdef Scheduler loop
     cdef Handle handle
-    if not is_usual(args, count, names, <PyTypeObject *>Scheduler):
+    cdef bint is_call = is_call_of_asyncio(args, count, names, <PyTypeObject *>Scheduler)
+    if not is_call and not is_usual(args, count, names, <PyTypeObject *>Scheduler):
         return plain_call_soon(function, args, flagged_count, names)
     loop = <Scheduler>args[0]
     if loop.closed or loop.debug or loop.is_foreign():
         return plain_call_soon(function, args, flagged_count, names)
+    if is_call:
+        push_call(loop, args + 1, count)
+        Py_INCREF(None)
+        return <PyObject *>None
     handle = Handle.__new__(Handle)
     handle_fill(handle, loop, args + 1, count - 1, names)
     loop.push(handle)
@@ -137,6 +152,34 @@ cdef inline int handle_fill(Handle self, Scheduler loop, PyObject **args, Py_ssi
     return 0
 
 
+cdef PyObject *learn_from_asyncio(PyObject *function, PyObject **args, size_t flagged_count,
+                                  PyObject *names) except NULL:
+    """call_soon, as a new task calls it: keeps what its calls are known by."""
+    global names_of_asyncio, step_type
+    if names != NULL and type(<object>args[1]).__name__ == "TaskStepMethWrapper":
+        keep_for_ever(<object>names, &names_of_asyncio)
+        keep_for_ever(type(<object>args[1]), <PyObject **>&step_type)
+    Py_INCREF(None)
+    return <PyObject *>None
+
+
+cdef int make_a_task() except -1:
+    class Loop(Scheduler):
+        def get_debug(self):
+            return False
+
+    async def nothing():
+        pass
+
+    coroutine = nothing()
+    task = Task(coroutine, loop=Loop())
+    task._log_destroy_pending = False
+    coroutine.close()
+    return 0
+
+
+set_vectorcall(Scheduler.call_soon, <VectorFunction>learn_from_asyncio)
+make_a_task()
 set_vectorcall(Scheduler.call_soon, <VectorFunction>call_soon_by_vector)
 set_vectorcall(Scheduler.call_soon_threadsafe, <VectorFunction>call_soon_threadsafe_by_vector)
 set_vectorcall(Scheduler.call_later, <VectorFunction>call_later_by_vector)

@@ -55,6 +55,21 @@ cdef extern from *:
         return context;
     }
 
+    /* NULL with an exception set where the callback raised it. */
+    static inline PyObject *loopx_call_in_context(PyObject *context, PyObject *callback,
+                                                  PyObject *arguments, int is_one) {
+        PyObject *result;
+        if (PyContext_Enter(context) < 0)
+            return NULL;
+        if (is_one)
+            result = call_with_one(callback, arguments);
+        else
+            result = call_with_tuple(callback, arguments);
+        if (PyContext_Exit(context) < 0)
+            Py_CLEAR(result);
+        return result;
+    }
+
     /* Keep a context that nobody but the caller has for the next handle, as an empty one. */
     static inline void loopx_keep_spare_context(PyObject *context, PyObject **spare) {
         if (loopx_is_mine_alone(context)) {
@@ -73,6 +88,8 @@ cdef extern from *:
     object make_context "loopx_make_context"(object variables)
     PyObject *make_or_reuse_context "loopx_make_or_reuse_context"(object variables,
                                                                   PyObject **spare)
+    PyObject *call_in_context "loopx_call_in_context"(object context, object callback,
+                                                      object arguments, bint is_one) noexcept
     void keep_spare_context "loopx_keep_spare_context"(object context, PyObject **spare) noexcept
 
 

@@ -20,9 +20,14 @@ cdef class ReadyQueueForTests:
         return ready_queue_length(&self.queue)
 
     def push(self, item):
-        if ready_queue_push(&self.queue, <void *>item) < 0:
+        self.push_together([item])
+
+    def push_together(self, list items not None):
+        if ready_queue_make_room(&self.queue, len(items)) < 0:
             raise MemoryError
-        Py_INCREF(item)
+        for item in items:
+            ready_queue_push(&self.queue, <void *>item)
+            Py_INCREF(item)
 
     def pop(self):
         cdef void *item = ready_queue_pop(&self.queue)

@@ -4,45 +4,6 @@
 # They are kept small, for what many queued ones cost is their memory: no table of virtual methods,
 # and what debug mode remembers stands in the place of the context, with the context in it.
 
-cdef extern from *:
-    """
-    /* Most handles are their queue's alone: nobody kept what call_soon returned. The collector need
-     * not know such a one, which spares it most of what it looks at when many are queued. Whatever
-     * traverses the queue visits what the handle refers to as if it were the queue's own. Whoever
-     * shows such a handle to others lets the collector know it first. Without a GIL a count of one
-     * says nothing. */
-    static inline int loopx_is_sole(PyObject *handle) {
-    #ifdef Py_GIL_DISABLED
-        return 0;
-    #else
-        PyObject **weak = (PyObject **)((char *)handle + Py_TYPE(handle)->tp_weaklistoffset);
-        return Py_REFCNT(handle) == 1 && *weak == NULL;
-    #endif
-    }
-
-    static inline void loopx_untrack_if_sole(PyObject *handle) {
-        if (loopx_is_sole(handle))
-            PyObject_GC_UnTrack(handle);
-    }
-
-    static inline void loopx_track(PyObject *handle) {
-        if (!PyObject_GC_IsTracked(handle))
-            PyObject_GC_Track(handle);
-    }
-
-    static inline int loopx_visit_queued(PyObject *handle, visitproc visit, void *argument) {
-        if (PyObject_GC_IsTracked(handle))
-            return visit(handle, argument);
-        /* More than one reference: what gc.get_referents() told may reach it from elsewhere. */
-        return Py_REFCNT(handle) == 1 ? Py_TYPE(handle)->tp_traverse(handle, visit, argument) : 0;
-    }
-    """
-    bint is_sole "loopx_is_sole"(object handle) noexcept
-    void untrack_if_sole "loopx_untrack_if_sole"(void *handle) noexcept
-    void track_handle "loopx_track"(object handle) noexcept
-    int visit_queued "loopx_visit_queued"(void *handle, visitproc visit, void *argument) noexcept
-
-
 @cython.internal
 cdef class DebugInfo:
     """What debug mode remembers of a handle, in the place of its context."""
@@ -212,7 +173,7 @@ cdef int handle_forget(Handle self) except -1:
 
 cdef int handle_run(Handle self) except -1:
     """Call the callback in its context; what it raises goes to the exception handler."""
-    cdef PyObject *result = NULL
+    cdef PyObject *result
     cdef object callback = self._callback
     cdef object arguments = self.arguments
     cdef PyObject *borrowed
@@ -223,23 +184,27 @@ cdef int handle_run(Handle self) except -1:
         return 0
     borrowed = handle_context(self)
     if borrowed == NULL:
-        return report_failure(self, callback, arguments, is_one)
+        return report_failure(self, self._loop, callback, arguments, is_one, None)
     context = <object>borrowed
-    if enter_context(context) == 0:
-        if is_one:
-            result = call_with_one(callback, arguments)
-        else:
-            result = call_with_tuple(callback, arguments)
-        if exit_context(context) < 0 and result != NULL:
-            Py_DECREF(<object>result)
-            result = NULL
+    result = call_in_context(context, callback, arguments, is_one)
     if result == NULL:
-        return report_failure(self, callback, arguments, is_one)
+        return report_failure(self, self._loop, callback, arguments, is_one, context)
     Py_DECREF(<object>result)
     if is_made and is_sole(self):
         self.captured = None
         keep_spare_context(context, &self._loop.spare_context)
     return 0
+
+
+cdef Handle handle_of_call(Scheduler loop, callback, arguments, bint is_one, context):
+    """A handle for what was scheduled without one."""
+    cdef Handle handle = Handle.__new__(Handle)
+    handle._loop = loop
+    handle._callback = callback
+    handle.arguments = arguments
+    handle.has_one_argument = is_one
+    handle.captured = context
+    return handle
 
 
 cdef class TimerHandle(Handle):
@@ -337,20 +302,26 @@ cdef format_callback_source(Scheduler loop, callback, args):
     return _format_callback_source(callback, args)
 
 
-cdef int report_failure(Handle handle, callback, arguments, bint is_one) except -1:
-    """Tell the exception handler what a callback raised; what ends a program goes on instead."""
+cdef int report_failure(Handle handle, Scheduler loop, callback, arguments, bint is_one,
+                        context) except -1:
+    """Tell the exception handler what a callback raised; what ends a program goes on instead.
+
+    A call has no handle, and gets one.
+    """
     try:
         raise_current()
     except (SystemExit, KeyboardInterrupt):
         raise
     except BaseException as error:
         args = (arguments,) if is_one else arguments
+        if handle is None:
+            handle = handle_of_call(loop, callback, arguments, is_one, context)
         describe_failed_callback(handle, callback, args, error)
     return 0
 
 
 cdef describe_failed_callback(Handle handle, callback, args, error):
-    track_handle(handle)
+    show(handle)
     context = {
         "message": f"Exception in callback {format_callback_source(handle._loop, callback, args)}",
         "exception": error,

@@ -51,6 +51,14 @@ cdef inline int ready_queue_grow(ReadyQueue *queue) noexcept nogil:
     return 0
 
 
+cdef inline int ready_queue_make_room(ReadyQueue *queue, size_t count) noexcept nogil:
+    """Make sure that the next `count` pushes cannot fail; -1 when memory is short."""
+    while queue.tail - queue.head + count > queue.capacity:
+        if ready_queue_grow(queue) < 0:
+            return -1
+    return 0
+
+
 cdef inline int ready_queue_push(ReadyQueue *queue, void *item) noexcept nogil:
     """Return -1 when memory is short; the queue is then unchanged."""
     if queue.tail - queue.head == queue.capacity and ready_queue_grow(queue) < 0:
@@ -58,6 +66,11 @@ cdef inline int ready_queue_push(ReadyQueue *queue, void *item) noexcept nogil:
     queue.slots[queue.tail & (queue.capacity - 1)] = item
     queue.tail += 1
     return 0
+
+
+cdef inline void *ready_queue_oldest(ReadyQueue *queue) noexcept nogil:
+    """What the next pop returns. The queue must not be empty."""
+    return queue.slots[queue.head & (queue.capacity - 1)]
 
 
 cdef inline void *ready_queue_newest(ReadyQueue *queue) noexcept nogil:

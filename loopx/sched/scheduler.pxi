@@ -1,7 +1,7 @@
 # The scheduler: what is ready, what is due later, and what other threads sent.
 # Its loop's thread alone may touch it, but for call_soon_threadsafe. It knows no I/O: LoopCore
 # derives from it and adds the engine. Each pointer in the queue, the heap and the inbox is a
-# Handle with one reference counted for that place.
+# Handle with one reference counted for that place, but for the calls in the ready queue.
 
 cdef class Scheduler:
     """call_soon, call_later, call_at, call_soon_threadsafe and time, as in asyncio."""
@@ -37,8 +37,8 @@ cdef class Scheduler:
         """Release every handle that waits, as closing a loop does."""
         cdef Timer *timer
         self.take_inbox()
-        drop_handles(&self.ready)
-        drop_handles(&self.due)
+        drop_queued(&self.ready)
+        drop_queued(&self.due)
         while True:
             timer = timers_heap_first(&self.timers)
             if timer == NULL:
@@ -72,11 +72,18 @@ cdef class Scheduler:
         is about to run the loop."""
         return NO_GIL and self.owner_thread != current_thread()
 
-    cdef int push(self, Handle handle) except -1:
+    @cython.final
+    cdef inline void before_push(self) noexcept:
+        cdef void *newest
         if not inbox_empty(&self.inbox):
             self.take_inbox()           # came first
         if ready_queue_length(&self.ready):
-            untrack_if_sole(ready_queue_newest(&self.ready))    # its caller did not keep it
+            newest = ready_queue_newest(&self.ready)
+            if not slots_after(newest):
+                hide_if_sole(newest)    # its caller did not keep it
+
+    cdef int push(self, Handle handle) except -1:
+        self.before_push()
         if ready_queue_push(&self.ready, <void *>handle) < 0:
             raise MemoryError
         Py_INCREF(handle)
@@ -127,7 +134,7 @@ cdef class Scheduler:
         if inbox_push(&self.inbox, &handle.inbox_node):
             self.wake_up()
         if not NO_GIL and handle.inbox_node.next != NULL:
-            untrack_if_sole(handle_in_inbox(handle.inbox_node.next))    # its caller did not keep it
+            hide_if_sole(handle_in_inbox(handle.inbox_node.next))    # its caller did not keep it
         return 0
 
     cdef void wake_up(self) noexcept:
@@ -184,7 +191,7 @@ cdef class Scheduler:
         cdef void *handle
         while node != NULL:
             handle = handle_in_inbox(node)
-            untrack_if_sole(handle)
+            hide_if_sole(handle)
             # Short of memory there is nothing better than to lose the callback aloud.
             if ready_queue_push(&self.ready, handle) < 0:
                 fprintf(stderr, "loopx: out of memory: a callback is lost\n")
@@ -194,22 +201,23 @@ cdef class Scheduler:
         """Run what is ready now; what that adds waits for the next turn."""
         if not inbox_empty(&self.inbox):
             self.take_inbox()
-        return self.run_handles(&self.ready)
+        return self.run_queued(&self.ready)
 
     cdef int run_due(self) except -1:
         """Run the timers that were due when the turn began."""
-        return self.run_handles(&self.due)
+        return self.run_queued(&self.due)
 
-    cdef int run_handles(self, ReadyQueue *queue) except -1:
+    cdef int run_queued(self, ReadyQueue *queue) except -1:
         cdef size_t count = ready_queue_length(queue)
         cdef Handle handle
-        cdef void *item
-        while count:
-            count -= 1
-            item = ready_queue_pop(queue)
-            if item == NULL:
-                break                         # the loop was closed by a callback
-            handle = <Handle>item
+        cdef void *slot
+        while count and ready_queue_length(queue):       # a callback may close the loop
+            slot = ready_queue_oldest(queue)
+            count -= 1 + slots_after(slot)
+            if slots_after(slot):
+                run_call(self, queue)
+                continue
+            handle = <Handle>ready_queue_pop(queue)
             Py_DECREF(handle)                 # the queue's reference; `handle` holds its own
             self.run_handle(handle)
         return 0
@@ -226,7 +234,7 @@ cdef class Scheduler:
         """Debug mode: name the callbacks that hold up the loop."""
         cdef double started = monotonic_seconds()
         cdef double seconds
-        track_handle(handle)
+        show(handle)
         self.current_handle = handle
         try:
             run_any_handle(handle)
@@ -236,6 +244,14 @@ cdef class Scheduler:
         if seconds >= self.slow_callback_duration:
             logger.warning("Executing %s took %.3f seconds", format_handle(handle), seconds)
         return 0
+
+    cdef size_t count_ready(self) noexcept:
+        """How many handles and calls are ready."""
+        cdef size_t index = self.ready.head, count = 0
+        while index != self.ready.tail:
+            index += 1 + slots_after(self.ready.slots[index & (self.ready.capacity - 1)])
+            count += 1
+        return count
 
     cdef int take_due_timers(self) except -1:
         """Move the timers that are due to `due`, earliest first."""
@@ -269,11 +285,9 @@ cdef class Scheduler:
         return <long long>(seconds * 1e9) + 1
 
 
-cdef void drop_handles(ReadyQueue *queue) noexcept:
-    cdef void *item = ready_queue_pop(queue)
-    while item != NULL:
-        Py_DECREF(<object>item)
-        item = ready_queue_pop(queue)
+cdef void drop_queued(ReadyQueue *queue) noexcept:
+    while ready_queue_length(queue):
+        Py_DECREF(<object>without_bits(ready_queue_pop(queue)))
 
 
 def check_callback(callback, method):

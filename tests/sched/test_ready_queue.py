@@ -45,6 +45,12 @@ class QueueMachine(RuleBasedStateMachine):
         for _ in range(count):
             self.push()
 
+    @rule(count=st.integers(0, 40))
+    def push_together(self, count):
+        items = [Item() for _ in range(count)]
+        self.queue.push_together(items)
+        self.model.extend(items)
+
     @rule()
     def pop(self):
         if self.model:
