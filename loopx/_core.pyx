@@ -33,6 +33,7 @@ include "sched/threadsafe_handle.pxi"    # one that other threads may cancel
 include "sched/calls.pxi"                 # what tasks and futures schedule, without handles
 include "sched/scheduler.pxi"             # call_soon, timers, callbacks from other threads
 include "sched/call_soon.pxi"             # call_soon and its kin, with little to parse
+include "sched/all_tasks.pxi"             # what asyncio.all_tasks() reads
 include "sched/for_tests.pxi"             # the bare structures, for the state machines in tests
 
 include "io/operation.pxi"                # what the kernel is asked to do; its life

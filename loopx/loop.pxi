@@ -22,6 +22,7 @@ cdef class LoopCore(SocketCalls):
         if self.engine is not None:
             raise RuntimeError("this event loop is made already")
         ensure_available()
+        quicken_all_tasks()
         self.engine = RingEngine()
         self.engine.inbox = &self.inbox
         spin_init(&self.engine.spin, <long long>(SPIN_US * 1e3))
