@@ -27,10 +27,9 @@ FOLLOWS_PROFILE = loopx_follows_profile()
 
 include "sched/native_methods.pxi"        # their look at self
 include "sched/contexts.pxi"             # the context that a callback will run in
-include "sched/collector.pxi"             # what the garbage collector need not look at
 include "sched/handles.pxi"               # one scheduled callback
 include "sched/threadsafe_handle.pxi"    # one that other threads may cancel
-include "sched/calls.pxi"                 # what tasks and futures schedule, without handles
+include "sched/calls.pxi"                 # callbacks that nobody has a handle of
 include "sched/scheduler.pxi"             # call_soon, timers, callbacks from other threads
 include "sched/call_soon.pxi"             # call_soon and its kin, with little to parse
 include "sched/all_tasks.pxi"             # what asyncio.all_tasks() reads

@@ -324,7 +324,8 @@ cdef int traverse_loop(PyObject *self, Visit visit, void *argument) noexcept:
             return result
         result = visit(<PyObject *>timers.timers[place].owner, argument)
     while node != NULL and not result:
-        result = visit_handle(handle_in_inbox(node), <visitproc>visit, argument)
+        if node != &(<LoopCore>self).knock:
+            result = visit(<PyObject *>handle_in_inbox(node), argument)
         node = node.next
     return result
 
@@ -338,7 +339,7 @@ cdef int visit_queued(ReadyQueue *queue, Visit visit, void *argument) noexcept:
         if slots_after(slot):
             result = visit_of_call(without_bits(slot), <visitproc>visit, argument)
         else:
-            result = visit_handle(slot, <visitproc>visit, argument)
+            result = visit(<PyObject *>slot, argument)
         if result:
             break
     return result

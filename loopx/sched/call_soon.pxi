@@ -100,13 +100,13 @@ cdef PyObject *call_soon_threadsafe_by_vector(PyObject *function, PyObject **arg
                                               size_t flagged_count, PyObject *names) except NULL:
     cdef Py_ssize_t count = PyVectorcall_NARGS(flagged_count)
     cdef Scheduler loop
-    cdef ThreadSafeHandle handle
+    cdef Handle handle
     if not is_usual(args, count, names, <PyTypeObject *>Scheduler):
         return plain_call_soon_threadsafe(function, args, flagged_count, names)
     loop = <Scheduler>args[0]
     if loop.closed or loop.debug:
         return plain_call_soon_threadsafe(function, args, flagged_count, names)
-    handle = ThreadSafeHandle.__new__(ThreadSafeHandle)
+    handle = new_threadsafe_handle()
     handle_fill(handle, loop, args + 1, count - 1, names)
     loop.hand_over(handle)
     Py_INCREF(handle)

@@ -1,9 +1,12 @@
-# Calls: what asyncio's own tasks and futures schedule (a step, a wake-up, a done callback). Their
-# C code lets go of what call_soon returns at once, so nobody could ever see a handle: there is
-# none, but what it would hold stands in the ready queue itself. In debug mode they get handles, and
-# a call that fails gets one to be reported with.
-# Only the loop's thread may touch them. A call takes two or three slots of the queue, each a
-# counted reference with its lowest bits set: its callback, its argument if any, its context.
+# Calls: callbacks that nobody has a handle of. What a handle would hold stands in the ready queue
+# itself, in a row, which is less memory by far when many wait.
+# - What asyncio's own tasks and futures schedule (a step, a wake-up, a done callback) is a call
+#   from the start: their C code lets go of what call_soon returns at once.
+# - A handle that its caller did not keep becomes one when the next is pushed; with a GIL, without
+#   which nothing tells who else has it.
+# In debug mode there are handles, and a call that fails gets one to be reported with.
+# A call takes two or three slots, each a counted reference with the call's kind in its lowest bits:
+# the callback, the arguments if any, and its context or what to make one of (contexts.pxi).
 
 cdef extern from *:
     """
@@ -12,12 +15,15 @@ cdef extern from *:
      * tasks and futures are written in Python. */
     static PyObject *loopx_names_of_asyncio;
 
-    /* The type of what a task has called to take a step. Nobody but the queue keeps one, and its
-     * destructor does not mind that it is hidden from the collector. */
+    /* The type of what a task has called to take a step. Nobody but the queue keeps one, so the
+     * collector need not know it, and its destructor does not mind. */
     static PyTypeObject *loopx_step_type;
 
     #define LOOPX_CALL_BITS 3
-    #define loopx_slots_after(slot) ((size_t)(slot) & LOOPX_CALL_BITS)
+    enum { LOOPX_CALL_WITH_NONE = 1, LOOPX_CALL_WITH_ONE, LOOPX_CALL_WITH_TUPLE };
+    #define loopx_call_kind(slot) ((size_t)(slot) & LOOPX_CALL_BITS)
+    #define loopx_slots_after(slot) \\
+        (loopx_call_kind(slot) == LOOPX_CALL_WITH_TUPLE ? 2 : loopx_call_kind(slot))
     #define loopx_of_call(object, slots_after) ((void *)((size_t)(object) | (slots_after)))
     #define loopx_without_bits(slot) ((PyObject *)((size_t)(slot) & ~(size_t)LOOPX_CALL_BITS))
 
@@ -33,21 +39,35 @@ cdef extern from *:
             PyObject_GC_Track(callback);
     }
 
+    /* What a hidden step refers to is visited as if it were the queue's own; if there are more
+     * references to it, which gc.get_referents() tells, it may be reached from elsewhere. */
     static inline int loopx_visit_of_call(PyObject *part, visitproc visit, void *argument) {
-        if (Py_IS_TYPE(part, loopx_step_type) && !PyObject_GC_IsTracked(part))
-            return loopx_visit_hidden(part, visit, argument);
-        return visit(part, argument);
+        if (!Py_IS_TYPE(part, loopx_step_type) || PyObject_GC_IsTracked(part))
+            return visit(part, argument);
+        return Py_REFCNT(part) == 1 ? Py_TYPE(part)->tp_traverse(part, visit, argument) : 0;
     }
     """
     PyObject *names_of_asyncio "loopx_names_of_asyncio"
     PyTypeObject *step_type "loopx_step_type"
+    enum:
+        CALL_WITH_NONE "LOOPX_CALL_WITH_NONE"
+        CALL_WITH_ONE "LOOPX_CALL_WITH_ONE"
+        CALL_WITH_TUPLE "LOOPX_CALL_WITH_TUPLE"
     size_t slots_after "loopx_slots_after"(void *slot) noexcept
+    size_t call_kind "loopx_call_kind"(void *slot) noexcept
+    bint is_call "loopx_call_kind"(void *slot) noexcept
     void *of_call "loopx_of_call"(PyObject *part, size_t slots_after) noexcept
     PyObject *without_bits "loopx_without_bits"(void *slot) noexcept
     void hide_step "loopx_hide_step"(PyObject *callback) noexcept
     void show_step "loopx_show_step"(object callback) noexcept
     int visit_of_call "loopx_visit_of_call"(PyObject *part, visitproc visit,
                                             void *argument) noexcept
+
+
+cdef inline void append_part(ReadyQueue *queue, PyObject *part, size_t kind) noexcept:
+    """There must be room."""
+    Py_INCREF(<object>part)
+    ready_queue_push(queue, of_call(part, kind))
 
 
 cdef inline int push_call(Scheduler loop, PyObject **parts, size_t count) except -1:
@@ -57,10 +77,35 @@ cdef inline int push_call(Scheduler loop, PyObject **parts, size_t count) except
     if ready_queue_make_room(&loop.ready, count) < 0:
         raise MemoryError
     for index in range(count):
-        Py_INCREF(<object>parts[index])
-        ready_queue_push(&loop.ready, of_call(parts[index], count - 1))
+        append_part(&loop.ready, parts[index], count - 1)
     hide_step(parts[0])
     return 0
+
+
+cdef inline void newest_to_call(ReadyQueue *queue) noexcept:
+    """Make the newest handle a call if nobody but the queue has it."""
+    cdef PyObject *newest = <PyObject *>ready_queue_newest(queue)
+    cdef Handle handle
+    cdef size_t kind
+    if is_call(newest) or not is_sole(newest):
+        return
+    handle = <Handle>newest
+    if handle.is_cancelled or type(handle.captured) is DebugInfo:
+        return
+    if handle.has_one_argument:
+        kind = CALL_WITH_ONE
+    elif len(<tuple>handle.arguments) == 0:
+        kind = CALL_WITH_NONE
+    else:
+        kind = CALL_WITH_TUPLE
+    if ready_queue_make_room(queue, 2) < 0:
+        return                                 # short of memory; it may stay a handle
+    queue.tail -= 1
+    append_part(queue, <PyObject *>handle._callback, kind)
+    if kind != CALL_WITH_NONE:
+        append_part(queue, <PyObject *>handle.arguments, kind)
+    append_part(queue, <PyObject *>handle.captured, kind)
+    Py_DECREF(handle)                          # the queue's
 
 
 cdef inline object pop_of_call(ReadyQueue *queue):
@@ -71,18 +116,28 @@ cdef inline object pop_of_call(ReadyQueue *queue):
 
 cdef int run_call(Scheduler loop, ReadyQueue *queue) except -1:
     """Run the call at the queue's head; what it raises goes to the exception handler."""
-    cdef bint is_one = slots_after(ready_queue_oldest(queue)) == 2
+    cdef size_t kind = call_kind(ready_queue_oldest(queue))
+    cdef bint is_one = kind == CALL_WITH_ONE
     cdef object callback = pop_of_call(queue)
-    cdef object argument = pop_of_call(queue) if is_one else ()
+    cdef object arguments = () if kind == CALL_WITH_NONE else pop_of_call(queue)
     cdef object context = pop_of_call(queue)
     cdef PyObject *result
+    cdef bint is_made = is_variables(context)
     loop.callbacks += 1
     if loop.debug:                             # since the call was pushed
         show_step(callback)
-        return loop.run_watched(handle_of_call(loop, callback, argument, is_one, context))
-    result = call_in_context(context, callback, argument, is_one)
+        return loop.run_watched(handle_of_call(loop, callback, arguments, is_one, context))
+    if is_made:
+        result = make_or_reuse_context(context, &loop.spare_context)
+        if result == NULL:
+            return report_failure(None, loop, callback, arguments, is_one, context)
+        context = <object>result
+        Py_DECREF(context)
+    result = call_in_context(context, callback, arguments, is_one)
     if result == NULL:
         show_step(callback)
-        return report_failure(None, loop, callback, argument, is_one, context)
+        return report_failure(None, loop, callback, arguments, is_one, context)
     Py_DECREF(<object>result)
+    if is_made:
+        keep_spare_context(context, &loop.spare_context)
     return 0

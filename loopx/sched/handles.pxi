@@ -4,6 +4,21 @@
 # They are kept small, for what many queued ones cost is their memory: no table of virtual methods,
 # and what debug mode remembers stands in the place of the context, with the context in it.
 
+cdef extern from *:
+    """
+    /* Whether nobody has it but the caller. Without a GIL a count of one says nothing. */
+    static inline int loopx_is_sole(PyObject *handle) {
+    #ifdef Py_GIL_DISABLED
+        return 0;
+    #else
+        PyObject **weak = (PyObject **)((char *)handle + Py_TYPE(handle)->tp_weaklistoffset);
+        return Py_REFCNT(handle) == 1 && *weak == NULL;
+    #endif
+    }
+    """
+    bint is_sole "loopx_is_sole"(PyObject *handle) noexcept
+
+
 @cython.internal
 cdef class DebugInfo:
     """What debug mode remembers of a handle, in the place of its context."""
@@ -190,7 +205,7 @@ cdef int handle_run(Handle self) except -1:
     if result == NULL:
         return report_failure(self, self._loop, callback, arguments, is_one, context)
     Py_DECREF(<object>result)
-    if is_made and is_sole(self):
+    if is_made and is_sole(<PyObject *>self):
         self.captured = None
         keep_spare_context(context, &self._loop.spare_context)
     return 0
@@ -321,7 +336,6 @@ cdef int report_failure(Handle handle, Scheduler loop, callback, arguments, bint
 
 
 cdef describe_failed_callback(Handle handle, callback, args, error):
-    show(handle)
     context = {
         "message": f"Exception in callback {format_callback_source(handle._loop, callback, args)}",
         "exception": error,

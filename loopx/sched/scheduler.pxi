@@ -9,7 +9,9 @@ cdef class Scheduler:
     cdef ReadyQueue ready
     cdef TimersHeap timers
     cdef ReadyQueue due                       # timers that this turn will run
-    cdef Inbox inbox
+    cdef Inbox inbox                          # with a GIL for `knock` alone
+    cdef InboxNode knock                      # in it when another thread has pushed
+    cdef bint has_knocked
     cdef unsigned long long running_thread    # current_thread() while the loop runs, else 0
     cdef unsigned long long owner_thread      # the one that it runs on, or ran, or was made on
     cdef unsigned long long callbacks         # run so far
@@ -74,13 +76,10 @@ cdef class Scheduler:
 
     @cython.final
     cdef inline void before_push(self) noexcept:
-        cdef void *newest
-        if not inbox_empty(&self.inbox):
+        if NO_GIL and not inbox_empty(&self.inbox):
             self.take_inbox()           # came first
         if ready_queue_length(&self.ready):
-            newest = ready_queue_newest(&self.ready)
-            if not slots_after(newest):
-                hide_if_sole(newest)    # its caller did not keep it
+            newest_to_call(&self.ready)
 
     cdef int push(self, Handle handle) except -1:
         self.before_push()
@@ -118,23 +117,29 @@ cdef class Scheduler:
 
     def call_soon_threadsafe(self, callback, *args, context=None):
         """call_soon from any thread: wakes the loop when it waits."""
-        cdef ThreadSafeHandle handle
+        cdef Handle handle
         if self.closed or self.debug:
             self.check_call(callback, "call_soon_threadsafe")
-        handle = ThreadSafeHandle.__new__(ThreadSafeHandle)
+        handle = new_threadsafe_handle()
         handle_init(handle, self, callback, args, context)
         self.hand_over(handle)
         return handle
 
     @cython.final
-    cdef inline int hand_over(self, ThreadSafeHandle handle) except -1:
-        if self.running_thread == current_thread():
-            return self.push(handle)
-        Py_INCREF(handle)
-        if inbox_push(&self.inbox, &handle.inbox_node):
+    cdef inline int hand_over(self, Handle handle) except -1:
+        """Push; a loop that may be about to sleep hears a knock. Without a GIL: to the inbox."""
+        cdef bint is_here = self.running_thread == current_thread()
+        cdef InboxNode *node = &self.knock
+        if is_here or not NO_GIL:
+            self.push(handle)
+            if is_here or self.has_knocked:
+                return 0
+            self.has_knocked = True
+        else:
+            Py_INCREF(handle)
+            node = &(<ThreadSafeHandle>handle).inbox_node
+        if inbox_push(&self.inbox, node):
             self.wake_up()
-        if not NO_GIL and handle.inbox_node.next != NULL:
-            hide_if_sole(handle_in_inbox(handle.inbox_node.next))    # its caller did not keep it
         return 0
 
     cdef void wake_up(self) noexcept:
@@ -190,8 +195,11 @@ cdef class Scheduler:
         cdef InboxNode *node = inbox_drain(&self.inbox)
         cdef void *handle
         while node != NULL:
+            if node == &self.knock:
+                self.has_knocked = False
+                node = node.next
+                continue
             handle = handle_in_inbox(node)
-            hide_if_sole(handle)
             # Short of memory there is nothing better than to lose the callback aloud.
             if ready_queue_push(&self.ready, handle) < 0:
                 fprintf(stderr, "loopx: out of memory: a callback is lost\n")
@@ -208,12 +216,13 @@ cdef class Scheduler:
         return self.run_queued(&self.due)
 
     cdef int run_queued(self, ReadyQueue *queue) except -1:
-        cdef size_t count = ready_queue_length(queue)
+        # In slots. Signed, as the newest may have one now and, as a call, three when it runs.
+        cdef ssize_t count = <ssize_t>ready_queue_length(queue)
         cdef Handle handle
         cdef void *slot
-        while count and ready_queue_length(queue):       # a callback may close the loop
+        while count > 0 and ready_queue_length(queue):       # a callback may close the loop
             slot = ready_queue_oldest(queue)
-            count -= 1 + slots_after(slot)
+            count -= 1 + <ssize_t>slots_after(slot)
             if slots_after(slot):
                 run_call(self, queue)
                 continue
@@ -234,7 +243,6 @@ cdef class Scheduler:
         """Debug mode: name the callbacks that hold up the loop."""
         cdef double started = monotonic_seconds()
         cdef double seconds
-        show(handle)
         self.current_handle = handle
         try:
             run_any_handle(handle)

@@ -95,6 +95,13 @@ cdef int run_unless_cancelled(ThreadSafeHandle handle) except -1:
     return 0
 
 
+cdef inline Handle new_threadsafe_handle():
+    """With a GIL, which each step of a plain one is made under, that will do if nobody waits."""
+    if NO_GIL or CANCELLING_WAITS:
+        return ThreadSafeHandle.__new__(ThreadSafeHandle)
+    return Handle.__new__(Handle)
+
+
 cdef inline int run_any_handle(Handle handle) except -1:
     if type(handle) is ThreadSafeHandle:
         return run_unless_cancelled(<ThreadSafeHandle>handle)

@@ -1,4 +1,4 @@
-"""What tasks and futures schedule: steps, wake-ups, done callbacks.
+"""Callbacks that nobody has a handle of: of tasks, of futures, and of callers who did not keep it.
 
 Owns: one loop a test, of asyncio and of loopx alike. Thread: the main thread, and others that hand
 over callbacks. loopx keeps these calls without a handle (sched/calls.pxi); nobody may notice.
@@ -64,6 +64,74 @@ def test_calls_and_handles_keep_their_order(loop):
         assert seen == expected[turn]
         seen.clear()
     assert all(task.done() for task in tasks)
+
+
+@pytest.mark.parametrize("name", ["call_soon", "call_soon_threadsafe"])
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+def test_it_makes_no_difference_who_kept_a_handle(loop, name, where):
+    chance = random.Random(5)
+    seen, expected, kept, watched = [], [], {}, []
+
+    def note(number, *args):
+        seen.append((number, args, SHADE.get()))
+
+    def schedule_all():
+        schedule = getattr(loop, name)
+        for number in range(1000):
+            args = tuple(range(chance.randrange(4)))
+            shade = f"shade {number % 3}"
+            SHADE.set(shade)
+            handle = schedule(note, number, *args)
+            fate = chance.randrange(5)
+            if fate == 0:
+                kept[number] = handle
+            elif fate == 1:
+                watched.append(weakref.ref(handle))
+            elif fate == 2:
+                handle.cancel()
+                continue
+            expected.append((number, args, shade))
+        for number in list(kept)[::2]:
+            kept.pop(number).cancel()
+            expected[:] = [call for call in expected if call[0] != number]
+
+    if where == "here":
+        contextvars.copy_context().run(schedule_all)
+    else:
+        in_thread(schedule_all)
+    run_once(loop)
+    assert seen == expected
+    assert all(not handle.cancelled() for handle in kept.values())
+    assert [reference() for reference in watched] == [None] * len(watched)
+
+
+@pytest.mark.parametrize("args", [(), (1,), (1, 2), (None,), ((),)])
+def test_what_fails_is_reported_as_it_was_scheduled(loop, args):
+    errors = ExceptionRecorder(loop)
+
+    def fail(*given):
+        raise ValueError(given)
+
+    token = SHADE.set("then")
+    loop.call_soon(fail, *args)
+    SHADE.reset(token)
+    run_once(loop)
+    (context,) = errors.contexts
+    handle = context["handle"]
+    assert context["exception"].args == (args,)
+    assert (handle._callback, handle._args) == (fail, args)
+    assert handle._context[SHADE] == "then" and "fail" in repr(handle)
+    handle._run()
+    assert len(errors.contexts) == 2
+
+
+def test_debug_mode_that_comes_later_watches_what_nobody_kept(loop, caplog):
+    loop.slow_callback_duration = 0
+    loop.call_soon(functools.partial(int, "0"))
+    loop.call_soon(int)
+    loop.set_debug(True)
+    run_once(loop)
+    assert "<Handle int('0')()> took" in caplog.text
 
 
 def test_a_callback_gets_its_future_and_its_context(loop):
