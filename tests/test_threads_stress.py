@@ -125,7 +125,7 @@ def test_handles_described_while_another_thread_cancels_them(debug):
             handle.cancel()
         for _ in range(20):
             text = repr(handle)
-            assert text.startswith(f"<{type(handle).__name__} ") and "None" not in text
+            assert text.startswith(f"<{type(handle).__name__}") and "None" not in text
             assert handle._args in (None, (seen,))
 
     def work(number):
