@@ -296,7 +296,7 @@ cdef class LoopCore(SocketCalls):
             # Those of users: the loop's own watch of its self-pipe is not one.
             "operations_in_flight": self.engine.in_flight - (self.signal_pipe is not None
                                                              and self.engine.in_flight > 0),
-            "ready": self.count_ready(),
+            "ready": <ssize_t>ready_queue_length(&self.ready) - self.slots_besides,
             "timers": self.timers.length,
         }
 

@@ -182,6 +182,29 @@ def test_callbacks_and_timers_of_a_running_loop_from_four_threads_at_once():
         assert mine == list(range(calls))
 
 
+def test_stats_of_a_busy_loop_from_other_threads():
+    loop = make_loop("loopx")
+    over = threading.Event()
+
+    def look(number):
+        while not over.is_set():
+            assert loop.stats()["turns"] >= 0
+
+    async def main():
+        for _ in range(300):
+            futures = [loop.create_future() for _ in range(50)]
+            for future in futures:
+                loop.call_soon(future.set_result, None)
+            await asyncio.gather(*futures)
+        over.set()
+
+    lookers = threading.Thread(target=in_threads, args=(2, look))
+    lookers.start()
+    loop.run_until_complete(main())
+    lookers.join()
+    loop.close()
+
+
 def test_one_transport_used_by_four_threads_at_once():
     """Wrong of the program, which loses nothing by it: each thread's bytes arrive in order."""
     loop = make_loop("loopx")

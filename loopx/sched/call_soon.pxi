@@ -172,7 +172,7 @@ cdef int make_a_task() except -1:
         pass
 
     coroutine = nothing()
-    task = Task(coroutine, loop=Loop())
+    task = Task(coroutine, loop=Loop(), name="of loopx")      # or Task-1 would be taken
     task._log_destroy_pending = False
     coroutine.close()
     return 0

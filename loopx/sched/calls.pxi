@@ -39,12 +39,11 @@ cdef extern from *:
             PyObject_GC_Track(callback);
     }
 
-    /* What a hidden step refers to is visited as if it were the queue's own; if there are more
-     * references to it, which gc.get_referents() tells, it may be reached from elsewhere. */
+    /* What a hidden step refers to is visited as if it were the queue's own. */
     static inline int loopx_visit_of_call(PyObject *part, visitproc visit, void *argument) {
         if (!Py_IS_TYPE(part, loopx_step_type) || PyObject_GC_IsTracked(part))
             return visit(part, argument);
-        return Py_REFCNT(part) == 1 ? Py_TYPE(part)->tp_traverse(part, visit, argument) : 0;
+        return Py_TYPE(part)->tp_traverse(part, visit, argument);
     }
     """
     PyObject *names_of_asyncio "loopx_names_of_asyncio"
@@ -78,12 +77,14 @@ cdef inline int push_call(Scheduler loop, PyObject **parts, size_t count) except
         raise MemoryError
     for index in range(count):
         append_part(&loop.ready, parts[index], count - 1)
+    loop.slots_besides += count - 1
     hide_step(parts[0])
     return 0
 
 
-cdef inline void newest_to_call(ReadyQueue *queue) noexcept:
+cdef inline void newest_to_call(Scheduler loop) noexcept:
     """Make the newest handle a call if nobody but the queue has it."""
+    cdef ReadyQueue *queue = &loop.ready
     cdef PyObject *newest = <PyObject *>ready_queue_newest(queue)
     cdef Handle handle
     cdef size_t kind
@@ -105,6 +106,7 @@ cdef inline void newest_to_call(ReadyQueue *queue) noexcept:
     if kind != CALL_WITH_NONE:
         append_part(queue, <PyObject *>handle.arguments, kind)
     append_part(queue, <PyObject *>handle.captured, kind)
+    loop.slots_besides += slots_after(ready_queue_newest(queue))
     Py_DECREF(handle)                          # the queue's
 
 
@@ -114,8 +116,9 @@ cdef inline object pop_of_call(ReadyQueue *queue):
     return part
 
 
-cdef int run_call(Scheduler loop, ReadyQueue *queue) except -1:
+cdef int run_call(Scheduler loop) except -1:
     """Run the call at the queue's head; what it raises goes to the exception handler."""
+    cdef ReadyQueue *queue = &loop.ready
     cdef size_t kind = call_kind(ready_queue_oldest(queue))
     cdef bint is_one = kind == CALL_WITH_ONE
     cdef object callback = pop_of_call(queue)
@@ -123,6 +126,7 @@ cdef int run_call(Scheduler loop, ReadyQueue *queue) except -1:
     cdef object context = pop_of_call(queue)
     cdef PyObject *result
     cdef bint is_made = is_variables(context)
+    loop.slots_besides -= 1 if kind == CALL_WITH_NONE else 2
     loop.callbacks += 1
     if loop.debug:                             # since the call was pushed
         show_step(callback)
@@ -130,14 +134,18 @@ cdef int run_call(Scheduler loop, ReadyQueue *queue) except -1:
     if is_made:
         result = make_or_reuse_context(context, &loop.spare_context)
         if result == NULL:
-            return report_failure(None, loop, callback, arguments, is_one, context)
+            return call_failed(loop, callback, arguments, is_one, context)
         context = <object>result
         Py_DECREF(context)
     result = call_in_context(context, callback, arguments, is_one)
     if result == NULL:
-        show_step(callback)
-        return report_failure(None, loop, callback, arguments, is_one, context)
+        return call_failed(loop, callback, arguments, is_one, context)
     Py_DECREF(<object>result)
     if is_made:
         keep_spare_context(context, &loop.spare_context)
     return 0
+
+
+cdef int call_failed(Scheduler loop, callback, arguments, bint is_one, context) except -1:
+    show_step(callback)
+    return report_failure(None, loop, callback, arguments, is_one, context)

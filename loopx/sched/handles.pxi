@@ -31,9 +31,11 @@ cdef class DebugInfo:
 cdef object stack_here():
     """Where Python code is: a traceback.StackSummary, or None on a thread that runs none."""
     try:
-        return extract_stack(sys._getframe())
+        frame = sys._getframe()
     except ValueError:
         return None
+    # In 3.15 such a thread has a frame, without any code.
+    return extract_stack(frame) if frame.f_code is not None else None
 
 
 cdef inline object check_context(context):

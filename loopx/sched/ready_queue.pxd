@@ -1,5 +1,6 @@
 # The ready queue: a growing circular array of pointers, first in, first out.
-# Only the loop's thread may touch it. Holds pointers; whoever pushes owns what they mean.
+# Only the loop's thread may touch it, or, with a GIL, whoever has that. Holds pointers; whoever
+# pushes owns what they mean.
 # Invariant: tail - head is the length, and never more than capacity (0 or a power of two). Memory
 # is asked for by the first push: many loops are made that never run a callback.
 

@@ -3,10 +3,15 @@
 # derives from it and adds the engine. Each pointer in the queue, the heap and the inbox is a
 # Handle with one reference counted for that place, but for the calls in the ready queue.
 
+cdef enum:
+    SLOTS_KEPT = 1 << 18                      # of a queue's memory, 2 MiB, once it is empty
+
+
 cdef class Scheduler:
     """call_soon, call_later, call_at, call_soon_threadsafe and time, as in asyncio."""
 
     cdef ReadyQueue ready
+    cdef ssize_t slots_besides                # of it, that calls have after their first
     cdef TimersHeap timers
     cdef ReadyQueue due                       # timers that this turn will run
     cdef Inbox inbox                          # with a GIL for `knock` alone
@@ -36,9 +41,10 @@ cdef class Scheduler:
         Py_XDECREF(self.spare_context)
 
     cdef void drop_scheduled(self) noexcept:
-        """Release every handle that waits, as closing a loop does."""
+        """Release every callback that waits, as closing a loop does."""
         cdef Timer *timer
         self.take_inbox()
+        self.slots_besides = 0
         drop_queued(&self.ready)
         drop_queued(&self.due)
         while True:
@@ -79,7 +85,7 @@ cdef class Scheduler:
         if NO_GIL and not inbox_empty(&self.inbox):
             self.take_inbox()           # came first
         if ready_queue_length(&self.ready):
-            newest_to_call(&self.ready)
+            newest_to_call(self)
 
     cdef int push(self, Handle handle) except -1:
         self.before_push()
@@ -224,11 +230,14 @@ cdef class Scheduler:
             slot = ready_queue_oldest(queue)
             count -= 1 + <ssize_t>slots_after(slot)
             if slots_after(slot):
-                run_call(self, queue)
+                run_call(self)
                 continue
             handle = <Handle>ready_queue_pop(queue)
             Py_DECREF(handle)                 # the queue's reference; `handle` holds its own
             self.run_handle(handle)
+            handle = None                     # not while calls run
+        if queue.capacity > SLOTS_KEPT and ready_queue_length(queue) == 0:
+            ready_queue_free(queue)
         return 0
 
     cdef inline int run_handle(self, Handle handle) except -1:
@@ -252,14 +261,6 @@ cdef class Scheduler:
         if seconds >= self.slow_callback_duration:
             logger.warning("Executing %s took %.3f seconds", format_handle(handle), seconds)
         return 0
-
-    cdef size_t count_ready(self) noexcept:
-        """How many handles and calls are ready."""
-        cdef size_t index = self.ready.head, count = 0
-        while index != self.ready.tail:
-            index += 1 + slots_after(self.ready.slots[index & (self.ready.capacity - 1)])
-            count += 1
-        return count
 
     cdef int take_due_timers(self) except -1:
         """Move the timers that are due to `due`, earliest first."""

@@ -1,4 +1,5 @@
-# The handle that call_soon_threadsafe returns: other threads may cancel it, with or without a GIL.
+# The handle that call_soon_threadsafe returns where a plain one would not do: without a GIL, and
+# from Python 3.14 on. Other threads may cancel it.
 # Its state, changed by compare-and-exchange alone, decides whether it runs or is cancelled, never
 # both. Under a GIL that is one step without a locked instruction. From Python 3.14 on, as in
 # asyncio, cancel() and cancelled() wait on other threads while the callback runs. No lock is taken

@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.loops import ExceptionRecorder, run_once, run_turns
 from tests.support.net import only_on
+from tests.support.scripts import run_script
 from tests.support.threads import HAS_GIL, in_thread
 
 SHADE = contextvars.ContextVar("SHADE", default="none")
@@ -311,6 +312,74 @@ def test_the_collector_need_not_look_at_the_steps_that_wait(loop):
     gc.collect()
     run_turns(loop, 3)
     assert all(task.done() for task in tasks)
+
+
+def test_a_handle_that_ran_is_let_go_before_what_follows(loop):
+    node = Node()
+    alive, seen = weakref.ref(node), []
+    handle = loop.call_soon(functools.partial(id, node))
+    loop.call_soon(lambda: seen.append(alive() is None))
+    finished(loop, lambda future: seen.append(alive() is None))
+    del handle, node
+    run_once(loop)
+    assert seen == [True, True]
+
+
+def test_a_step_that_debug_mode_watches_is_known_to_the_collector(loop):
+    seen = []
+
+    async def look():
+        seen.append(gc.is_tracked(loop._current_handle._callback))
+
+    task = loop.create_task(look())
+    loop.set_debug(True)
+    run_turns(loop, 2)
+    assert seen == [True] and task.done()
+
+
+@only_on("loopx")
+def test_stats_while_what_waits_is_dropped(loop):
+    seen = []
+
+    class Counts:
+        def __call__(self, future):
+            pass
+
+        def __del__(self):
+            seen.append(loop.stats()["ready"])
+
+    for _ in range(3):
+        finished(loop, Counts())
+    loop.close()
+    assert len(seen) == 3 and loop.stats()["ready"] == 0
+
+
+@only_on("loopx")
+def test_memory_of_a_long_queue_is_given_back(loop):
+    for _ in range(200_000):
+        loop.call_soon(int)
+    run_once(loop)
+    resident = resident_kib()
+    for _ in range(2_000_000):
+        loop.call_soon(int)
+    run_once(loop)
+    assert resident_kib() - resident < 8_000            # 4 Mi slots are 32 MiB
+
+
+def resident_kib():
+    with open("/proc/self/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
+
+
+def test_the_first_task_of_a_program_is_the_first(loop_kind):
+    done = run_script(loop_kind, """
+        async def name():
+            return asyncio.current_task().get_name()
+        loop = new_loop()
+        print(loop.run_until_complete(name()))
+        loop.close()
+    """)
+    assert done.stdout == "Task-1\n"
 
 
 def test_stats_count_calls_as_one_each(loop):
