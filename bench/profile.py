@@ -32,6 +32,7 @@ from bench.schedule import Plan, run_rounds
 FREQUENCY_HZ = 4999
 PREFIX = "profile-"
 DEFAULT_ROWS = ("echo-protocol-64x1024", "echo-protocol-64x102400", "echo-buffered-64x1024",
+                "echo-sock-64x1024",
                 "aiohttp-hello-64", "uvicorn-hello-64")
 # Parts of a process by the object that the code is in; what matches none is "rest".
 LOOP_OBJECTS = {"uvloop": "loop.cpython-*", "loopx": "_core.cpython-*",
