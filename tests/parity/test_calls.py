@@ -8,6 +8,7 @@ import asyncio
 import contextvars
 import functools
 import gc
+import os
 import random
 import weakref
 
@@ -356,6 +357,9 @@ def test_stats_while_what_waits_is_dropped(loop):
 
 @only_on("loopx")
 @pytest.mark.skipif(not HAS_GIL, reason="without a GIL handles stand in it, whose memory stays")
+@pytest.mark.skipif(
+    "asan" in os.environ.get("LD_PRELOAD", ""), reason="the address sanitizer keeps what is freed"
+)
 def test_memory_of_a_long_queue_is_given_back(loop):
     for _ in range(200_000):
         loop.call_soon(int)
