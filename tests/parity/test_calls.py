@@ -8,7 +8,6 @@ import asyncio
 import contextvars
 import functools
 import gc
-import os
 import random
 import weakref
 
@@ -353,27 +352,6 @@ def test_stats_while_what_waits_is_dropped(loop):
         finished(loop, Counts())
     loop.close()
     assert len(seen) == 3 and loop.stats()["ready"] == 0
-
-
-@only_on("loopx")
-@pytest.mark.skipif(not HAS_GIL, reason="without a GIL handles stand in it, whose memory stays")
-@pytest.mark.skipif(
-    "asan" in os.environ.get("LD_PRELOAD", ""), reason="the address sanitizer keeps what is freed"
-)
-def test_memory_of_a_long_queue_is_given_back(loop):
-    for _ in range(200_000):
-        loop.call_soon(int)
-    run_once(loop)
-    resident = resident_kib()
-    for _ in range(2_000_000):
-        loop.call_soon(int)
-    run_once(loop)
-    assert resident_kib() - resident < 8_000            # 4 Mi slots are 32 MiB
-
-
-def resident_kib():
-    with open("/proc/self/status", encoding="ascii") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
 
 
 def test_the_first_task_of_a_program_is_the_first(loop_kind):
