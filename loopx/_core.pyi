@@ -125,7 +125,7 @@ class Handle:
 
 @disjoint_base
 class ThreadSafeHandle(Handle):
-    """What call_soon_threadsafe returns: any thread may cancel it.
+    """What call_soon_threadsafe returns without a GIL, and from 3.14 on: any thread may cancel it.
 
     From Python 3.14 on `cancel` and `cancelled` wait on other threads while the callback runs.
     """
@@ -186,7 +186,7 @@ class Scheduler:
         """Call `callback(*args)` in the next turn."""
     def call_soon_threadsafe(
         self, callback: _CallbackOf[*_Ts], *args: *_Ts, context: _Context = None
-    ) -> ThreadSafeHandle:
+    ) -> Handle:
         """call_soon from any thread: wakes the loop when it waits."""
     def call_later(
         self, delay: float, callback: _CallbackOf[*_Ts], *args: *_Ts, context: _Context = None

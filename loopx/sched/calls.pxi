@@ -24,7 +24,7 @@ cdef extern from *:
     #define loopx_call_kind(slot) ((size_t)(slot) & LOOPX_CALL_BITS)
     #define loopx_slots_after(slot) \\
         (loopx_call_kind(slot) == LOOPX_CALL_WITH_TUPLE ? 2 : loopx_call_kind(slot))
-    #define loopx_of_call(object, slots_after) ((void *)((size_t)(object) | (slots_after)))
+    #define loopx_of_call(part, kind) ((void *)((size_t)(part) | (kind)))
     #define loopx_without_bits(slot) ((PyObject *)((size_t)(slot) & ~(size_t)LOOPX_CALL_BITS))
 
     static inline void loopx_hide_step(PyObject *callback) {
@@ -55,7 +55,7 @@ cdef extern from *:
     size_t slots_after "loopx_slots_after"(void *slot) noexcept
     size_t call_kind "loopx_call_kind"(void *slot) noexcept
     bint is_call "loopx_call_kind"(void *slot) noexcept
-    void *of_call "loopx_of_call"(PyObject *part, size_t slots_after) noexcept
+    void *of_call "loopx_of_call"(PyObject *part, size_t kind) noexcept
     PyObject *without_bits "loopx_without_bits"(void *slot) noexcept
     void hide_step "loopx_hide_step"(PyObject *callback) noexcept
     void show_step "loopx_show_step"(object callback) noexcept

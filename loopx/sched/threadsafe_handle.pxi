@@ -40,7 +40,7 @@ cdef object callback_over = threading.Condition()
 
 
 cdef class ThreadSafeHandle(Handle):
-    """What call_soon_threadsafe returns: a Handle that any thread may cancel."""
+    """What call_soon_threadsafe returns without a GIL, and from Python 3.14 on."""
 
     cdef InboxNode inbox_node                # used between call_soon_threadsafe and draining
     cdef unsigned long long runner           # the thread that runs the callback, or 0
