@@ -98,6 +98,7 @@ def all_rows() -> list[Row]:
         for connections in CONNECTIONS
         for size_bytes in SIZES_BYTES
     ]
+    rows.append(echo_row("protocol", 64, 16384, False))    # between a packet and bulk
     rows += [echo_row(kind, 64, 1024, False) for kind in ("streams-readexactly", "streams-read")]
     rows += [
         web_row(kind, connections, connections == 64)

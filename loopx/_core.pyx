@@ -39,6 +39,8 @@ include "io/operation.pxi"                # what the kernel is asked to do; its 
 include "io/engine.pxi"                   # what a loop asks of its engine
 include "io/provided_buffers.pxi"         # receive buffers that the kernel picks
 include "io/spare_bytes.pxi"              # received bytes that nobody kept
+include "io/reading.pxi"                  # recv and read into new bytes
+include "io/bulk_space.pxi"               # the bytes that bulk is received into
 include "io/collecting_engine.pxi"        # completions collected, then dispatched
 include "io/entries.pxi"                  # the submission entry of each kind of operation
 include "io/entering_engine.pxi"          # io_uring_enter: spinning, sleeping
@@ -46,7 +48,6 @@ include "io/ring_engine.pxi"              # the engine on io_uring
 include "io/addresses.pxi"                # socket addresses as asyncio shows them
 include "io/base_loop.pxi"                # the loop as the files below see it: scheduler, engine
 include "io/readiness.pxi"                # add_reader, add_writer, waiting for a descriptor
-include "io/reading.pxi"                  # recv and read into new bytes
 include "io/sockets.pxi"                  # sock_recv, sock_sendall, half of sock_recv_into
 include "io/wakeup.pxi"                   # the self-pipe that signals write to
 

@@ -231,6 +231,7 @@ cdef extern from *:
     Py_ssize_t Py_REFCNT(object item) noexcept
     bint is_unshared(object item) noexcept
     void forget_hash(PyObject *item) noexcept
+    void Py_SET_SIZE(object item, Py_ssize_t size) noexcept
     object call_with_two_names(object callable, object positional, object first, object second,
                                object names)
     PyObject *call_method_0(object obj, object name)

@@ -33,6 +33,7 @@ cdef class BaseLoop(Scheduler):
     cdef int owners_length
     cdef char *datagram_space        # what datagrams are received into; NULL until needed
     cdef PyObject *receive_space     # bytes that sock_recv fills next; NULL or nobody else's
+    cdef BulkSpace bulk_space        # what bulk is received into next
     cdef dict readers                # descriptor: DescriptorWatch (add_reader)
     cdef dict writers                # descriptor: DescriptorWatch (add_writer)
 
@@ -45,6 +46,7 @@ cdef class BaseLoop(Scheduler):
         free(self.owners)
         self.free_datagram_space()
         Py_XDECREF(self.receive_space)
+        bulk_space_free(&self.bulk_space)
 
     @property
     def spin_us(self):

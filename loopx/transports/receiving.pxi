@@ -2,15 +2,15 @@
 #
 # Small traffic: a multishot receive into provided buffers, so that an idle connection pins none.
 # Bulk: when a batch brings BULK_BYTES, the multishot is cancelled and the transport waits for
-# readiness instead, then receives up to 256 KiB straight into the object that it hands out;
-# BULK_SMALL_READS small reads in a row lead back. Pausing cancels lazily: only when data comes,
-# which is then held until resume_reading.
+# readiness instead, then receives up to 256 KiB straight into the object that it hands out
+# (io/bulk_space.pxi); BULK_SMALL_READS small reads in a row lead back.
+# Pausing cancels lazily: only when data comes, which is then held until resume_reading.
 
 cdef enum:
-    BULK_BYTES = 32768
+    BULK_BYTES = 8192
     BULK_RECEIVE_BYTES_MIN = 65536
     BULK_RECEIVE_BYTES_MAX = 262144
-    BULK_SMALL_BYTES = 8192
+    BULK_SMALL_BYTES = 4096
     BULK_SMALL_READS = 8
 
 
@@ -78,7 +78,7 @@ cdef class ReceivingTransport(SocketTransport):
             return self.descriptor_is_gone()
         if self.buffered_protocol:
             return self.received_for_buffer(0, 0)
-        data = receive_bytes(self.fd, self.bulk_bytes, receive_now)
+        data = receive_bulk(&self.loop.bulk_space, self.fd, self.bulk_bytes)
         self.loop.engine.system_calls += 1
         if data is None:
             return 0
@@ -87,7 +87,9 @@ cdef class ReceivingTransport(SocketTransport):
         if PyBytes_GET_SIZE(data) == 0:
             return self.deliver(None)
         self.adapt_bulk(PyBytes_GET_SIZE(data))
-        return self.deliver(data)
+        self.deliver(data)
+        bulk_space_offer(&self.loop.bulk_space, data)
+        return 0
 
     cdef void adapt_bulk(self, Py_ssize_t length) noexcept:
         """Ask for more when the buffer was filled; leave bulk after several small reads."""

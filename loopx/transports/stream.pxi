@@ -4,13 +4,15 @@
 # What is written in a turn waits in `pieces` and leaves with the turn's submission; one
 # send is in flight at a time, and what is written meanwhile goes out together when it completes.
 # With next to no connections there is nothing to batch: a write is sent at once.
-# Past the high-water mark an inline send is tried first, so that a protocol is paused only when
-# the socket's own buffer is full, as with asyncio. `sending` is the bytes in flight, or the rest
-# of what an inline send left; the kernel reads it until the send's completion.
+# Bulk is sent at once too, while it is in the cache. So is what is past the high-water mark, so
+# that a protocol is paused only when the socket's own buffer is full, as with asyncio.
+# `sending` is the bytes in flight, or the rest of what an inline send left; the kernel reads it
+# until the send's completion.
 
 cdef enum:
     SEND_BYTES_MAX = 1 << 30     # an operation's length is 32 bits
     QUIET_BYTES_MAX = 16384      # more is not kept in memory until a wait ends by itself
+    BATCHED_BYTES_MAX = 32768    # more costs less to copy at once, out of the processor's cache
 
 
 cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
@@ -74,10 +76,10 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
         self.flush_or_wait()
 
     cdef int flush_or_wait(self) except -1:
-        """Leave it to the turn's submission; but what is over the mark is tried at once."""
+        """Leave it to the turn's submission; but what is much is tried at once."""
         if self.may_send_now():
             self.send_inline()
-        elif (self.unsent_bytes > self.high_water_bytes
+        elif (self.unsent_bytes > min(self.high_water_bytes, BATCHED_BYTES_MAX)
                 and self.send_operation.state == OPERATION_IDLE):
             self.send_inline()
         try:

@@ -1,21 +1,24 @@
 """What data_received was given stays as it was, for as long as somebody keeps it.
 
 Owns: messages of a size that comes again and again, of which some are kept, some hashed and
-dropped, some sent back, on several connections at once.
+dropped, some sent back, on several connections at once; where bulk lies, and what it takes.
 Runs on asyncio and on loopx.
 """
 
 import asyncio
 import random
 import sys
+import tracemalloc
 
 import pytest
 
 from tests.support.net import finish, only_on, run, serving, tcp_pair
 from tests.support.recorders import Echo, Recorder
+from tests.support.threads import HAS_GIL
 
 ROUNDS = 60
 CONNECTIONS = 5
+BULK_BYTES = 100_000
 
 
 class Keeper(Echo):
@@ -34,7 +37,13 @@ class Keeper(Echo):
         super().data_received(data)
 
 
-@pytest.mark.parametrize("sizes", [(700,), (1024,), (1024, 1025), (4096, 100, 4096), (5000,)])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (700,), (1024,), (1024, 1025), (4096, 100, 4096), (5000,),
+        (12_000,), (40_000,), (100_000, 9_000, 70_000), (200_000, 50),
+    ],
+)
 def test_kept_bytes_do_not_change(loop: asyncio.AbstractEventLoop, sizes: tuple[int, ...]) -> None:
     keepers: list[Keeper] = []
 
@@ -93,4 +102,61 @@ def test_bulk_is_received_where_the_processor_copies_quickly(
     with sender, receiver:
         run(loop, main())
     assert len(places) > 500
-    assert not [place for place in places if 0 < place < 32]
+    assert not [place for place in places if place < 32]
+
+
+class Places(asyncio.Protocol):
+    """Knows where bulk lies that came in one piece, and keeps all or nothing of what comes."""
+
+    def __init__(self, keeps: bool) -> None:
+        self.keeps = keeps
+        self.kept: list[bytes] = []
+        self.places: list[int] = []
+        self.received = 0
+
+    def data_received(self, data: bytes) -> None:
+        self.received += len(data)
+        if len(data) == BULK_BYTES:
+            self.places.append(id(data) + sys.getsizeof(b"") - 1)
+        if self.keeps:
+            self.kept.append(data)
+
+
+async def receive_bulk(loop: asyncio.AbstractEventLoop, protocol: Places) -> None:
+    sender, receiver = tcp_pair()
+    with sender:
+        sender.setblocking(False)
+        transport, _ = await loop.connect_accepted_socket(lambda: protocol, receiver)
+        for number in range(1, 201):
+            await loop.sock_sendall(sender, bytes(BULK_BYTES))
+            while protocol.received < number * BULK_BYTES:
+                await asyncio.sleep(0)
+        transport.close()
+        await asyncio.sleep(0)
+
+
+@only_on("loopx")
+@pytest.mark.skipif(not HAS_GIL, reason="nobody knows whether bytes are shared")
+def test_bulk_that_nobody_keeps_lies_in_one_well_aligned_place(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    protocol = Places(keeps=False)
+    run(loop, receive_bulk(loop, protocol))
+    assert len(protocol.places) > 50
+    settled = set(protocol.places[10:])
+    assert len(settled) == 1
+    assert not [place for place in settled if place % 32]
+
+
+@only_on("loopx")
+def test_kept_bulk_takes_the_memory_of_what_came(loop: asyncio.AbstractEventLoop) -> None:
+    """One piece may be larger: nobody knew that it would be kept."""
+    protocol = Places(keeps=True)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        run(loop, receive_bulk(loop, protocol))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 200 * BULK_BYTES + 400_000
