@@ -6,7 +6,8 @@
 cdef enum:
     RING_ENTRIES = 256
     COMPLETION_ENTRIES = 1024    # with the buffers' ring under 64 KiB of locked memory
-    OVERFLOW_ROUNDS = 4          # how often one wait() goes back for completions that overflowed
+    COLLECT_ROUNDS = 4           # how often one wait() goes back for completions that are left
+    KERNEL_WORK_MAX = 20         # completions that one call makes of waiting ones (Linux 6.13)
     TAKE_BACK_TIMEOUT_NS = 10000000
 
 @cython.final
@@ -106,7 +107,7 @@ cdef class RingEngine(EnteringEngine):
     cdef io_uring_sqe *next_submission(self) except NULL:
         cdef io_uring_sqe *sqe = ring_next_submission(&self.ring)
         cdef int attempt
-        for attempt in range(OVERFLOW_ROUNDS):
+        for attempt in range(COLLECT_ROUNDS):
             if sqe != NULL:
                 return sqe
             self.enter(0, 0)
@@ -274,18 +275,23 @@ cdef class RingEngine(EnteringEngine):
         return 0
 
     cdef int collect(self) except -1:
-        """Copy completions out of the ring, so that dispatching may submit and even suspend."""
+        """Copy completions out of the ring, so that dispatching may submit and even suspend.
+
+        Those that one call had to leave in the kernel are gone back for: who is served now may
+        be ready again at the next submission, and would be before them, turn after turn.
+        """
         cdef unsigned int index, count
         cdef io_uring_cqe *cqe
         cdef int attempt
-        for attempt in range(OVERFLOW_ROUNDS):
+        for attempt in range(COLLECT_ROUNDS):
             count = ring_completions_ready(&self.ring)
             for index in range(count):
                 cqe = ring_completion(&self.ring, index)
                 if cqe.user_data:
                     self.collect_one(<Operation *><size_t>cqe.user_data, cqe.res, cqe.flags)
             ring_consume(&self.ring, count)
-            if not self.ring.uring.sq.kflags[0] & IORING_SQ_CQ_OVERFLOW:
+            if not (ring_has_overflowed(&self.ring)
+                    or count >= KERNEL_WORK_MAX and ring_has_kernel_work(&self.ring)):
                 break
             self.enter(0, 0)
         if self.quiet.length:
@@ -297,8 +303,7 @@ cdef class RingEngine(EnteringEngine):
         cdef size_t count = self.quiet.length, done = 0
         cdef Operation *operation
         cdef bint at_once
-        if (ring_unsubmitted(&self.ring)
-                or self.ring.uring.sq.kflags[0] & IORING_SQ_CQ_OVERFLOW):
+        if ring_unsubmitted(&self.ring) or ring_has_overflowed(&self.ring):
             # Some may not have run, or their failure not have been told, yet. Those that were
             # heard of may go away until the next time: forget them now.
             operation_list_keep(&self.quiet, SEND_QUIETLY)

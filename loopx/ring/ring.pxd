@@ -55,6 +55,11 @@ cdef inline io_uring_sqe *ring_next_submission(Ring *ring) noexcept nogil:
     return sqe
 
 
+cdef inline bint ring_has_overflowed(Ring *ring) noexcept nogil:
+    """Whether the kernel keeps completions that the ring had no room for."""
+    return (ring.uring.sq.kflags[0] & IORING_SQ_CQ_OVERFLOW) != 0
+
+
 cdef inline bint ring_has_kernel_work(Ring *ring) noexcept nogil:
     """Whether the kernel asks to be entered: deferred task work, or completions that overflowed."""
     return (loopx_load_acquire(ring.uring.sq.kflags)

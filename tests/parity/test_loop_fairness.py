@@ -208,3 +208,34 @@ def test_a_callback_of_two_seconds_in_a_protocol(loop):
             return answers
 
     assert run(loop, main()) == [b"0", b"1", b"2", b"3"]
+
+
+def test_all_that_became_ready_is_served_in_the_next_turns(loop):
+    """Also where the kernel tells of 20 at once, as those served first may be ready again."""
+    pairs = [socket.socketpair() for _ in range(60)]
+    served: list[int] = []
+
+    def serve(number):
+        pairs[number][0].recv(10)
+        served.append(number)
+
+    async def main():
+        for number, (reader, _) in enumerate(pairs):
+            loop.add_reader(reader, serve, number)
+        for _ in range(3):
+            await asyncio.sleep(0.01)          # all of them are being waited for
+            served.clear()
+            for _, writer in pairs:
+                writer.send(b"x")
+            for _ in range(2):
+                await asyncio.sleep(0)
+            assert sorted(served) == list(range(60))
+        for reader, _ in pairs:
+            loop.remove_reader(reader)
+
+    try:
+        run(loop, main())
+    finally:
+        for reader, writer in pairs:
+            reader.close()
+            writer.close()
