@@ -15,10 +15,6 @@ cdef extern from *:
      * tasks and futures are written in Python. */
     static PyObject *loopx_names_of_asyncio;
 
-    /* The type of what a task has called to take a step. Nobody but the queue keeps one, so the
-     * collector need not know it, and its destructor does not mind. */
-    static PyTypeObject *loopx_step_type;
-
     #define LOOPX_CALL_BITS 3
     enum { LOOPX_CALL_WITH_NONE = 1, LOOPX_CALL_WITH_ONE, LOOPX_CALL_WITH_TUPLE };
     #define loopx_call_kind(slot) ((size_t)(slot) & LOOPX_CALL_BITS)
@@ -27,6 +23,8 @@ cdef extern from *:
     #define loopx_of_call(part, kind) ((void *)((size_t)(part) | (kind)))
     #define loopx_without_bits(slot) ((PyObject *)((size_t)(slot) & ~(size_t)LOOPX_CALL_BITS))
 
+    /* Nobody but the queue keeps what takes a step, so the collector need not know it, and its
+     * destructor does not mind. */
     static inline void loopx_hide_step(PyObject *callback) {
     #ifndef Py_GIL_DISABLED
         if (Py_IS_TYPE(callback, loopx_step_type))

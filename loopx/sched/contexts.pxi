@@ -55,6 +55,10 @@ cdef extern from *:
         return context;
     }
 
+    /* The type of what a task has called to take a step (calls.pxi learns it), which has nothing
+     * but tp_call: PyObject_Vectorcall finds that out anew each time. */
+    static PyTypeObject *loopx_step_type;
+
     /* NULL with an exception set where the callback raised it. */
     static inline PyObject *loopx_call_in_context(PyObject *context, PyObject *callback,
                                                   PyObject *arguments, int is_one) {
@@ -63,6 +67,8 @@ cdef extern from *:
             return NULL;
         if (is_one)
             result = call_with_one(callback, arguments);
+        else if (Py_IS_TYPE(callback, loopx_step_type))
+            result = loopx_step_type->tp_call(callback, arguments, NULL);
         else
             result = call_with_tuple(callback, arguments);
         if (PyContext_Exit(context) < 0)
