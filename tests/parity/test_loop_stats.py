@@ -208,9 +208,11 @@ def test_one_system_call_a_turn(loop, connections):
     passed = run(loop, main(), 50)
     messages = connections * rounds
     assert passed["completions"] >= messages
-    assert passed["enters"] <= passed["turns"] + EXTRA_CALLS, passed
+    # A call more for 20 completions or more, when the kernel has others left.
+    calls = passed["turns"] + passed["completions"] // 20 + EXTRA_CALLS
+    assert passed["enters"] <= calls, passed
     # With next to no connections a lone send goes by send(2); here none does.
-    assert passed["system_calls"] <= passed["turns"] + EXTRA_CALLS, passed
+    assert passed["system_calls"] <= calls, passed
     # Batching is the point: fewer than a wait, a receive and a send for each message.
     assert passed["enters"] <= messages + EXTRA_CALLS, passed
 
