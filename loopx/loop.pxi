@@ -122,6 +122,7 @@ cdef class LoopCore(SocketCalls):
         transports = self.transports()        # in flight, some are nobody else's
         self.engine.close()
         self.free_datagram_space()
+        bulk_space_free(&self.bulk_space)
         pipe, self.signal_pipe = self.signal_pipe, None
         if pipe is not None:
             (<SignalPipe>pipe).close()

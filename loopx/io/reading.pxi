@@ -1,5 +1,5 @@
-# recv(2) and read(2) into a bytes object made for it. For bulk, where the kernel fills what is
-# handed out without a copy, and for calls made on behalf of sock_recv.
+# recv(2) and read(2) into a bytes object made for it. For bulk that is kept, for pipes, and for
+# calls made on behalf of sock_recv.
 # Any thread may call these; they know no loop.
 
 cdef enum:

@@ -6,8 +6,8 @@
 cdef enum:
     RING_ENTRIES = 256
     COMPLETION_ENTRIES = 1024    # with the buffers' ring under 64 KiB of locked memory
-    COLLECT_ROUNDS = 4           # how often one wait() goes back for completions that are left
-    KERNEL_WORK_MAX = 20         # completions that one call makes of waiting ones (Linux 6.13)
+    COLLECT_ROUNDS = 4           # how often completions are read before they are acted upon
+    KERNEL_WORK_MAX = 20         # that one call which does not sleep makes (Linux 6.13)
     TAKE_BACK_TIMEOUT_NS = 10000000
 
 @cython.final
@@ -290,7 +290,8 @@ cdef class RingEngine(EnteringEngine):
                 if cqe.user_data:
                     self.collect_one(<Operation *><size_t>cqe.user_data, cqe.res, cqe.flags)
             ring_consume(&self.ring, count)
-            if not (ring_has_overflowed(&self.ring)
+            if attempt == COLLECT_ROUNDS - 1 or not (
+                    ring_has_overflowed(&self.ring)
                     or count >= KERNEL_WORK_MAX and ring_has_kernel_work(&self.ring)):
                 break
             self.enter(0, 0)

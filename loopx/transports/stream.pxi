@@ -76,10 +76,10 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
         self.flush_or_wait()
 
     cdef int flush_or_wait(self) except -1:
-        """Leave it to the turn's submission; but what is much is tried at once."""
+        """Leave it to the turn's submission; but bulk, or what is over the mark, is tried now."""
         if self.may_send_now():
             self.send_inline()
-        elif (self.unsent_bytes > min(self.high_water_bytes, BATCHED_BYTES_MAX)
+        elif (self.unsent_bytes > min(self.high_water_bytes, BATCHED_BYTES_MAX) and not self.full
                 and self.send_operation.state == OPERATION_IDLE):
             self.send_inline()
         try:
@@ -230,6 +230,9 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
             raise OSError(EBADF, os.strerror(EBADF))
         if posix_shutdown(self.fd, SHUT_WR) < 0:
             raise_os_error("shutdown")
+
+    cdef bint never_blocks(self) noexcept:
+        return True
 
     cdef ssize_t write_some(self, const char *start, size_t length) noexcept nogil:
         return posix_send(self.fd, start, length, MSG_DONTWAIT | MSG_NOSIGNAL)

@@ -11,7 +11,7 @@ cdef enum:
     HIGH_WATER_BYTES = 65536
     WARN_AFTER_LOST_WRITES = 5        # as asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
     JOIN_BYTES = 65536                # pieces up to this many bytes together are copied into one
-    QUICK_CALL_BYTES = 262144         # 20 to 60 us to copy; another thread waits 5 ms for the GIL
+    QUICK_CALL_BYTES = 16384          # releasing the GIL would take as long as to write these
 
 cdef str CONNECTION_MADE = "connection_made"
 cdef str CONNECTION_LOST = "connection_lost"
@@ -228,7 +228,7 @@ cdef class DescriptorTransport(SendingTransport):
             data = self.sending
             start = PyBytes_AS_STRING(data) + self.sent_bytes
             length = PyBytes_GET_SIZE(self.sending) - self.sent_bytes
-            if length <= QUICK_CALL_BYTES:
+            if length <= QUICK_CALL_BYTES and self.never_blocks():
                 sent = self.write_some(start, length)
                 error = errno
             else:
@@ -265,6 +265,10 @@ cdef class DescriptorTransport(SendingTransport):
             self.sending = self.pieces.pop(0)
             if not self.pieces:
                 self.pieces = None
+
+    cdef bint never_blocks(self) noexcept:
+        """Whether write_some() may keep the GIL. Overridden."""
+        return False                          # a pipe's O_NONBLOCK is also its other users'
 
     cdef ssize_t write_some(self, const char *start, size_t length) noexcept nogil:
         """send(2) or write(2), without waiting: the bytes taken, or -1 and errno. Overridden."""

@@ -212,7 +212,7 @@ def test_a_callback_of_two_seconds_in_a_protocol(loop):
 
 def test_all_that_became_ready_is_served_in_the_next_turns(loop):
     """Also where the kernel tells of 20 at once, as those served first may be ready again."""
-    pairs = [socket.socketpair() for _ in range(60)]
+    pairs = [socket.socketpair() for _ in range(75)]
     served: list[int] = []
 
     def serve(number):
@@ -227,9 +227,9 @@ def test_all_that_became_ready_is_served_in_the_next_turns(loop):
             served.clear()
             for _, writer in pairs:
                 writer.send(b"x")
-            for _ in range(2):
+            for _ in range(3):
                 await asyncio.sleep(0)
-            assert sorted(served) == list(range(60))
+            assert sorted(served) == list(range(75))
         for reader, _ in pairs:
             loop.remove_reader(reader)
 

@@ -12,6 +12,7 @@ from tests.support.net import run, turns
 from tests.support.payload import digest, pattern
 from tests.support.pipes import digest_to_eof, pipe_files, read_exactly, write_pipe
 from tests.support.recorders import Recorder
+from tests.support.scripts import run_script
 
 BIG_BYTES = 100_000_000
 
@@ -247,3 +248,37 @@ def test_stream_writer_drains(loop):
             assert await reading == (len(data), digest(data))
 
     run(loop, main())
+
+
+@pytest.mark.parametrize("size", [4096, 40_000])
+def test_a_write_that_waits_leaves_other_threads_alone(loop_kind: str, size: int) -> None:
+    """Whoever has the same open pipe may take O_NONBLOCK away from it."""
+    source = f"""
+    import os, threading, time
+
+    async def main():
+        outer, inner = os.pipe()
+        transport, _ = await asyncio.get_running_loop().connect_write_pipe(
+            asyncio.Protocol, open(inner, "wb", 0))
+        os.set_blocking(inner, True)
+        received = bytearray()
+
+        def read():
+            time.sleep(0.2)                 # the write is waiting by then
+            while len(received) < 65536 + {size}:
+                received.extend(os.read(outer, 65536))
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        transport.write(bytes(65536))
+        transport.write(bytes({size}))
+        while reader.is_alive():
+            await asyncio.sleep(0.01)
+        transport.close()
+        print(len(received))
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main())
+    """
+    result = run_script(loop_kind, source, timeout_s=20)
+    assert result.stdout.split() == [str(65536 + size)], result.stderr
