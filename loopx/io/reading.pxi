@@ -4,7 +4,7 @@
 
 cdef enum:
     WELL_PLACED_BYTES_MIN = 16384       # for fewer it makes next to no difference
-    PLACES_TRIED = 8
+    PLACES_TRIED = 4
 
 ctypedef ssize_t (*ReadFunction)(int fd, void *buffer, size_t length) noexcept nogil
 
@@ -26,12 +26,18 @@ cdef inline bint is_well_placed(data, size_t alignment) noexcept:
 cdef object new_bytes_well_placed(Py_ssize_t length, size_t alignment):
     """Bytes to be filled, well placed if a few tries find that."""
     cdef list tried = None
+    cdef bint is_last_search = False
     data = PyBytes_FromStringAndSize(NULL, length)
     while not is_well_placed(data, alignment):
         if tried is None:
             tried = []
         elif len(tried) == PLACES_TRIED:
-            break
+            if is_last_search:
+                break
+            # What glibc maps begins alike each time, until it has freed a block of that size:
+            # from then on it has a place in the heap.
+            tried.clear()
+            is_last_search = True
         tried.append(data)                    # or the next one would lie there again
         try:
             data = PyBytes_FromStringAndSize(NULL, length)
