@@ -4,7 +4,7 @@
 
 cdef enum:
     WELL_PLACED_BYTES_MIN = 16384       # for fewer it makes next to no difference
-    PLACES_TRIED = 4
+    PLACES_TRIED = 8
 
 ctypedef ssize_t (*ReadFunction)(int fd, void *buffer, size_t length) noexcept nogil
 
