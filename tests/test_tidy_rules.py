@@ -123,7 +123,7 @@ def test_machine_paths(folder):
 
 
 @pytest.mark.parametrize(
-    "text", ["a/work/b", "/proc/self/fd", "$(HOME)/" + "tmp/x", "net/work", "/workers", "/usr/"]
+    "text", ["a/" "work/b", "/proc/self/fd", "$(HOME)/" "tmp/x", "net/work", "/workers", "/usr/"]
 )
 def test_what_is_no_machine_path(text):
     assert rules.machine_paths(text) == []

@@ -4,6 +4,7 @@ loopx only: asyncio's loop counts nothing.  The clients are a process of their o
 """
 
 import asyncio
+import contextlib
 import socket
 import subprocess
 import sys
@@ -209,12 +210,71 @@ def test_one_system_call_a_turn(loop, connections):
     messages = connections * rounds
     assert passed["completions"] >= messages
     # A call more for 20 completions or more, when the kernel has others left.
-    calls = passed["turns"] + passed["completions"] // 20 + EXTRA_CALLS
+    more = passed["completions"] // 20 if connections >= 20 else 0
+    calls = passed["turns"] + more + EXTRA_CALLS
     assert passed["enters"] <= calls, passed
     # With next to no connections a lone send goes by send(2); here none does.
     assert passed["system_calls"] <= calls, passed
     # Batching is the point: fewer than a wait, a receive and a send for each message.
     assert passed["enters"] <= messages + EXTRA_CALLS, passed
+
+
+async def among_others(loop, protocol, stack):
+    """(transport, its peer's socket), with enough other connections for writes to be batched."""
+    for factory in [asyncio.Protocol] * 10 + [lambda: protocol]:
+        peer, ours = tcp_pair()
+        peer.setblocking(False)
+        stack.callback(peer.close)
+        transport, _ = await loop.connect_accepted_socket(factory, ours)
+        stack.callback(transport.abort)
+    await turns()
+    return transport, peer
+
+
+@pytest.mark.parametrize(("length", "calls"), [(20_000, 0), (40_000, 1)])
+def test_bulk_is_sent_at_once(loop, length, calls):
+    async def main():
+        with contextlib.ExitStack() as stack:
+            transport, _ = await among_others(loop, asyncio.Protocol(), stack)
+            before = loop.stats()
+            transport.write(bytes(length))
+            assert difference(loop.stats(), before)["system_calls"] == calls
+        await turns()
+
+    run(loop, main())
+
+
+def test_a_full_socket_is_not_tried_by_each_write(loop):
+    async def main():
+        with contextlib.ExitStack() as stack:
+            transport, _ = await among_others(loop, asyncio.Protocol(), stack)
+            transport.set_write_buffer_limits(1 << 30)
+            transport.write(bytes(20_000_000))          # more than it takes
+            before = loop.stats()
+            for _ in range(1_000):
+                transport.write(bytes(1_000))
+            assert difference(loop.stats(), before)["system_calls"] == 0
+        await turns()
+
+    run(loop, main())
+
+
+@pytest.mark.parametrize(("length", "bulk"), [(2_000, False), (12_000, True)])
+def test_8_kib_are_received_by_calls_of_their_own(loop, length, bulk):
+    async def main():
+        with contextlib.ExitStack() as stack:
+            protocol = Echo()
+            protocol.data_received = lambda data: None
+            _, peer = await among_others(loop, protocol, stack)
+            before = loop.stats()
+            for _ in range(20):
+                peer.send(bytes(length))
+                await asyncio.sleep(0.002)
+            passed = difference(loop.stats(), before)
+            assert (passed["system_calls"] - passed["enters"] > 10) == bulk
+        await turns()
+
+    run(loop, main())
 
 
 def test_idle_time_costs_no_turns(loop):
