@@ -26,6 +26,21 @@ from loopx.sockets import SocketsMixin
 from loopx.tls import TLSMixin
 
 
+def _state_of(*mixins: type) -> dict[str, object]:
+    """Return what the mixins keep of a loop, and what each begins with: they annotate it."""
+    return {
+        name: vars(mixin)[name]
+        for mixin in mixins
+        for name in mixin.__annotations__
+        if name in vars(mixin)
+    }
+
+
+_STATE = _state_of(
+    RunningMixin, ReportingMixin, ServerMixin, ExecutorMixin, ProcessMixin, SignalsMixin
+)
+
+
 class Loop(  # type: ignore[misc]  # typeshed's overloads are narrower than what asyncio takes
     RunningMixin,
     ReportingMixin,
@@ -48,6 +63,15 @@ class Loop(  # type: ignore[misc]  # typeshed's overloads are narrower than what
     It takes the place of `asyncio.SelectorEventLoop`. Making one raises EngineUnavailable, which
     names cause and remedy, where io_uring cannot be had.
     """
+
+    # So that a loop has no dictionary before a program sets an attribute of its own: from Python
+    # 3.13 on, whoever calls a method would look through it first.
+    __slots__ = tuple(_STATE)
+
+    def __init__(self) -> None:
+        for name, value in _STATE.items():
+            setattr(self, name, value)
+        super().__init__()
 
     def _on_close(self) -> None:
         """Let go of what the Python modules own; called once, before the ring is torn down."""

@@ -26,7 +26,7 @@ class RunningMixin(LoopCore):
     """run_forever, run_until_complete, close, and the life of asynchronous generators."""
 
     _asyncgens: weakref.WeakSet[AsyncGenerator[Any, Any]] | None = None
-    _asyncgens_shutdown = False
+    _asyncgens_shutdown: bool = False
     _debug_origin_depth: int | None = None
 
     def run_forever(self) -> None:

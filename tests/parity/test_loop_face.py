@@ -6,6 +6,7 @@ loopx only.  What changes the process for good (a policy) runs in a process of i
 import asyncio
 import contextvars
 import inspect
+import signal
 import sys
 import threading
 
@@ -75,6 +76,39 @@ def test_a_loop_can_be_made_by_its_class_and_subclassed():
     assert "Mine" in repr(mine)
     assert mine.run_until_complete(asyncio.sleep(0.001, "mine")) == "mine"
     mine.close()
+
+
+def test_a_loop_has_no_dictionary_of_its_own_attributes():
+    """Else each call of a method, from anywhere, looks for the method in it first."""
+
+    async def numbers():
+        yield 1
+        yield 2
+
+    async def main():
+        async for _ in numbers():
+            break
+        server = await asyncio.start_server(lambda reader, writer: writer.close(), "localhost", 0)
+        _, port = server.sockets[0].getsockname()[:2]
+        _, writer = await asyncio.open_connection("localhost", port)
+        process = await asyncio.create_subprocess_exec("true")
+        await loop.run_in_executor(None, int)
+        loop.add_signal_handler(signal.SIGUSR1, int)
+        loop.set_exception_handler(lambda *_: None)
+        loop.set_debug(True)
+        await process.wait()
+        writer.close()
+        server.close()
+        await server.wait_closed()
+        await loop.shutdown_asyncgens()
+        await loop.shutdown_default_executor()
+
+    loop = loopx.Loop()
+    loop.run_until_complete(main())
+    loop.close()
+    assert vars(loop) == {}
+    loop.mine = "anything"
+    assert vars(loop) == {"mine": "anything"}
 
 
 def parameters(function):
