@@ -10,7 +10,8 @@ from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyConte
 from cpython.exc cimport PyErr_CheckSignals, PyErr_Clear, PyErr_SetString
 from cpython.float cimport PyFloat_CheckExact
 from cpython.long cimport PyLong_CheckExact
-from cpython.object cimport PyObject, PyTypeObject, inquiry, traverseproc, visitproc
+from cpython.object cimport PyObject, PyObject_Call, PyTypeObject
+from cpython.object cimport inquiry, traverseproc, visitproc
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from cpython.sequence cimport PySequence_DelSlice, PySequence_InPlaceConcat
 from cpython.unicode cimport PyUnicode_AsUTF8

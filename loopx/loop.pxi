@@ -36,6 +36,7 @@ cdef class LoopCore(SocketCalls):
         """Take turns on this thread until stop() (see run_forever)."""
         self.running_thread = self.owner_thread = current_thread()
         try:
+            self.loop_keyword = {"loop": self}
             self.engine.begin()
             self.turn()
             while not self.stopping:
@@ -51,6 +52,7 @@ cdef class LoopCore(SocketCalls):
     cdef int stop_running(self) except -1:
         """Undo what running did; nothing of it may be left out, whatever a handler raises."""
         self.running_thread = 0
+        self.loop_keyword = None
         try:
             if self.wakeup_armed:
                 self.wakeup_armed = False
@@ -160,7 +162,7 @@ cdef class LoopCore(SocketCalls):
 
     def create_future(self):
         """An asyncio.Future of this loop."""
-        return Future(loop=self)
+        return self.new_future()
 
     def create_task(self, coro, *, name=None, context=None, **options):
         """Schedule a coroutine as an asyncio.Task (or what the task factory makes)."""
@@ -170,6 +172,8 @@ cdef class LoopCore(SocketCalls):
         # Looked up each time, as asyncio does: programs replace it.
         maker = tasks_module["Task"]
         if context is None and not options:
+            if name is None and maker is native_task:
+                return PyObject_Call(maker, (coro,), self.find_loop_keyword())
             return call_with_two_names(maker, coro, self, name, TASK_KEYWORDS)
         if context is not None:
             options["context"] = context
@@ -371,6 +375,7 @@ cdef bint debug_mode_by_default() except -1:
     return not sys.flags.ignore_environment and bool(os.environ.get("PYTHONASYNCIODEBUG"))
 
 
+cdef object native_task = tasks_module.get("_CTask", ())      # (): written in Python here
 cdef tuple TASK_KEYWORDS = ("loop", "name")
 cdef bint TASK_FACTORY_TAKES_NAME = sys.version_info >= (3, 13, 3)
 cdef object live_loops = weakref.WeakSet()

@@ -34,6 +34,7 @@ cdef class BaseLoop(Scheduler):
     cdef char *datagram_space        # what datagrams are received into; NULL until needed
     cdef PyObject *receive_space     # bytes that sock_recv fills next; NULL or nobody else's
     cdef BulkSpace bulk_space        # what bulk is received into next
+    cdef dict loop_keyword           # {"loop": self} while it runs, else None
     cdef dict readers                # descriptor: DescriptorWatch (add_reader)
     cdef dict writers                # descriptor: DescriptorWatch (add_writer)
 
@@ -61,6 +62,16 @@ cdef class BaseLoop(Scheduler):
     @spin_us.setter
     def spin_us(self, us):
         spin_init(&self.engine.spin, <long long>(checked_spin_us(us, "spin_us") * 1e3))
+
+    cdef dict find_loop_keyword(self):
+        """What tasks and futures are made with. A type that is called with names wants them in a
+        dictionary: while the loop runs there is one, so that none is made for each call."""
+        if self.loop_keyword is None or self.is_foreign():
+            return {"loop": self}
+        return self.loop_keyword
+
+    cdef object new_future(self):
+        return PyObject_Call(Future, (), self.find_loop_keyword())
 
     cdef char *need_datagram_space(self) except NULL:
         cdef void *space

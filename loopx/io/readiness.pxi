@@ -102,7 +102,7 @@ cdef class DescriptorWait:
         self.operation.kind = POLL
         self.operation.events = events
         self.loop = loop
-        self.future = Future(loop=loop)
+        self.future = loop.new_future()
         loop.engine.submit(&self.operation)
         return self
 

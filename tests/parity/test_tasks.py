@@ -37,6 +37,22 @@ def test_names(loop):
     loop.run_until_complete(asyncio.wait([named, plain]))
 
 
+def test_a_running_loop_makes_tasks_of_its_own(loop):
+    async def main():
+        task, named = loop.create_task(double(1)), loop.create_task(double(2), name="a name")
+        assert type(task) is asyncio.Task and task.get_loop() is named.get_loop() is loop
+        assert task.get_name().startswith("Task-") and named.get_name() == "a name"
+        with pytest.raises(TypeError, match="coroutine was expected"):
+            loop.create_task("no coroutine")
+        return [await task, await named]
+
+    assert run(loop, main()) == [2, 4]
+    assert run(loop, main()) == [2, 4]
+    late = loop.create_task(double(3))
+    assert late.get_loop() is loop
+    assert run(loop, late) == 6
+
+
 def test_a_task_starts_in_the_next_turn_and_in_order(loop):
     seen = []
 
@@ -345,3 +361,19 @@ def test_a_class_in_the_place_of_asyncio_s_task_makes_the_tasks(loop, monkeypatc
     assert type(task) is Own and task.get_name() == "mine"
     monkeypatch.undo()
     assert loop.run_until_complete(task) == "done"
+
+
+def test_and_so_does_one_that_comes_while_the_loop_runs(loop, monkeypatch):
+    class Own(asyncio.Task):
+        def __init__(self, coro, **options):
+            self.options = options
+            super().__init__(coro, **options)
+
+    async def main():
+        monkeypatch.setattr(asyncio.tasks, "Task", Own)
+        task = loop.create_task(asyncio.sleep(0, "done"))
+        monkeypatch.undo()
+        assert type(task) is Own and task.options.keys() >= {"loop", "name"}
+        return await task
+
+    assert run(loop, main()) == "done"
