@@ -162,6 +162,26 @@ cdef extern from *:
     #define is_unshared(item) (Py_REFCNT(item) == 1)
     #endif
 
+    /* Around a system call that takes a while but never waits: let go of the GIL where anybody can
+     * want it. Doing so for nobody takes a quarter of the instructions of a bulk echo. Who comes
+     * meanwhile waits no longer than the call, or than for any other code that holds the GIL.
+     * Returns what take_gil_back() wants: NULL where the GIL was kept. */
+    static inline PyThreadState *release_gil_for_others(void) {
+    #ifndef Py_GIL_DISABLED
+        PyThreadState *own = PyThreadState_Get();
+        if (PyInterpreterState_ThreadHead(PyThreadState_GetInterpreter(own)) == own
+            && PyThreadState_Next(own) == NULL
+            && PyInterpreterState_Head() == PyInterpreterState_Main())
+            return NULL;
+    #endif
+        return PyEval_SaveThread();
+    }
+
+    static inline void take_gil_back(PyThreadState *released) {
+        if (released != NULL)
+            PyEval_RestoreThread(released);
+    }
+
     /* Of bytes about to be filled anew: the hash is kept inside them. */
     static inline void forget_hash(PyObject *item) {
         _Py_COMP_DIAG_PUSH
@@ -231,6 +251,11 @@ cdef extern from *:
     Py_ssize_t PY_SSIZE_T_MAX
     Py_ssize_t Py_REFCNT(object item) noexcept
     bint is_unshared(object item) noexcept
+    ctypedef struct PyThreadState:
+        pass
+    PyThreadState *PyEval_SaveThread() noexcept
+    PyThreadState *release_gil_for_others() noexcept
+    void take_gil_back(PyThreadState *released) noexcept
     void forget_hash(PyObject *item) noexcept
     void Py_SET_SIZE(object item, Py_ssize_t size) noexcept
     object call_with_two_names(object callable, object positional, object first, object second,

@@ -20,6 +20,7 @@ cdef object receive_bulk(BulkSpace *space, int fd, Py_ssize_t length_max):
     cdef ssize_t length
     cdef int error
     cdef char *target
+    cdef PyThreadState *released
     space.lent = NULL
     if space.made_for_what_comes:
         data = receive_bytes(fd, length_max, receive_now)
@@ -28,9 +29,10 @@ cdef object receive_bulk(BulkSpace *space, int fd, Py_ssize_t length_max):
         return data
     data = bulk_space_take(space, length_max)
     target = PyBytes_AS_STRING(data)
-    with nogil:
-        length = receive_now(fd, target, length_max)
-        error = errno
+    released = release_gil_for_others()
+    length = receive_now(fd, target, length_max)
+    error = errno
+    take_gil_back(released)
     if length >= length_max // 2:
         Py_SET_SIZE(data, length)
         target[length] = 0

@@ -201,6 +201,7 @@ cdef class ReceivingTransport(SocketTransport):
     cdef int receive_into_protocol(self) except -1:
         """From the socket into the protocol's buffer."""
         cdef Py_buffer view
+        cdef PyThreadState *released
         cdef ssize_t length
         cdef int error
         if not self.get_buffer(-1, &view):
@@ -208,9 +209,10 @@ cdef class ReceivingTransport(SocketTransport):
         if not self.descriptor_is_ours():     # get_buffer() closed it
             PyBuffer_Release(&view)
             return self.descriptor_is_gone()
-        with nogil:
-            length = posix_recv(self.fd, view.buf, view.len, MSG_DONTWAIT)
-            error = errno
+        released = release_gil_for_others()
+        length = posix_recv(self.fd, view.buf, view.len, MSG_DONTWAIT)
+        error = errno
+        take_gil_back(released)
         PyBuffer_Release(&view)
         self.loop.engine.system_calls += 1
         if length > 0:

@@ -220,6 +220,7 @@ cdef class DescriptorTransport(SendingTransport):
         cdef const char *start
         cdef Py_ssize_t length
         cdef object data                      # kept while the GIL is released
+        cdef PyThreadState *released
         while self.sending is not None:
             if self.pieces is not None and self.sent_bytes == 0:
                 self.join_pieces()
@@ -228,15 +229,15 @@ cdef class DescriptorTransport(SendingTransport):
             data = self.sending
             start = PyBytes_AS_STRING(data) + self.sent_bytes
             length = PyBytes_GET_SIZE(self.sending) - self.sent_bytes
-            if length <= QUICK_CALL_BYTES and self.never_blocks():
-                sent = self.write_some(start, length)
-                error = errno
+            self.send_operation.state = OPERATION_BY_OWNER
+            if self.never_blocks():
+                released = NULL if length <= QUICK_CALL_BYTES else release_gil_for_others()
             else:
-                self.send_operation.state = OPERATION_BY_OWNER
-                with nogil:
-                    sent = self.write_some(start, length)
-                    error = errno
-                self.send_operation.state = OPERATION_IDLE
+                released = PyEval_SaveThread()
+            sent = self.write_some(start, length)
+            error = errno
+            take_gil_back(released)
+            self.send_operation.state = OPERATION_IDLE
             self.loop.engine.system_calls += 1
             if self.lost:                     # another thread aborted meanwhile
                 self.sending = self.pieces = None
