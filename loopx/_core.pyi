@@ -452,9 +452,8 @@ class Acceptor:
 class SocketCalls(BaseLoop):
     """The sock_* methods that run per packet; see SocketsMixin, also for what they raise."""
 
-    def _recv_into_now_or_later(
-        self, sock: socket, buffer: WriteableBuffer
-    ) -> int | DescriptorWait: ...
+    def _recv_into_now(self, sock: socket, buffer: WriteableBuffer) -> int | None: ...
+    def _recv_into_later(self, sock: socket, buffer: WriteableBuffer) -> DescriptorWait: ...
     async def sock_recv(self, sock: socket, n: int) -> bytes:
         """Receive at most `n` bytes; b"" means that the peer has shut down (recv(2))."""
     async def sock_sendall(self, sock: socket, data: ReadableBuffer) -> None:

@@ -46,7 +46,6 @@ include "io/entries.pxi"                  # the submission entry of each kind of
 include "io/entering_engine.pxi"          # io_uring_enter: spinning, sleeping
 include "io/ring_engine.pxi"              # the engine on io_uring
 include "io/addresses.pxi"                # socket addresses as asyncio shows them
-include "io/receive_waits.pxi"            # which sockets' next receive will wait
 include "io/base_loop.pxi"                # the loop as the files below see it: scheduler, engine
 include "io/readiness.pxi"                # add_reader, add_writer, waiting for a descriptor
 include "io/sockets.pxi"                  # sock_recv, sock_sendall, half of sock_recv_into

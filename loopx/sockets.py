@@ -49,9 +49,10 @@ class SocketsMixin(DNSMixin):
 
     async def sock_recv_into(self, sock: socket.socket, buf: WriteableBuffer) -> int:
         """Receive into the writable buffer `buf`; return the number of bytes written to it."""
-        wait = self._recv_into_now_or_later(sock, buf)
-        if isinstance(wait, int):
-            return wait
+        length = self._recv_into_now(sock, buf)
+        if length is not None:
+            return length
+        wait = self._recv_into_later(sock, buf)
         try:
             received: int = await wait.future
             return received

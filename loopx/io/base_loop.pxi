@@ -33,7 +33,6 @@ cdef class BaseLoop(Scheduler):
     cdef int owners_length
     cdef char *datagram_space        # what datagrams are received into; NULL until needed
     cdef PyObject *receive_space     # bytes that sock_recv fills next; NULL or nobody else's
-    cdef ReceiveWaits receive_waits  # which sockets' next sock_recv will wait
     cdef BulkSpace bulk_space        # what bulk is received into next
     cdef dict loop_keyword           # {"loop": self} while it runs, else None
     cdef dict readers                # descriptor: DescriptorWatch (add_reader)
@@ -48,7 +47,6 @@ cdef class BaseLoop(Scheduler):
         free(self.owners)
         self.free_datagram_space()
         Py_XDECREF(self.receive_space)
-        receive_waits_free(&self.receive_waits)
         bulk_space_free(&self.bulk_space)
 
     @property

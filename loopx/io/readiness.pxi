@@ -95,7 +95,6 @@ cdef class DescriptorWait:
     cdef object keep                # what must live as long as the wait: the socket
     cdef object buffer              # what to send, or to receive into
     cdef Py_ssize_t receive_bytes   # for a receive that makes its own bytes
-    cdef unsigned char waits_before # of a receive: see receive_waits.pxi
 
     cdef DescriptorWait start(self, BaseLoop loop, int fd, unsigned int events,
                       CompletionFunction on_completion):

@@ -1,6 +1,6 @@
-# sock_recv, sock_recv_into and sock_sendall: try once (but see receive_waits.pxi), wait through
-# the ring once the socket said EAGAIN, then make the call. The kernel is asked for readiness and
-# not for data, because data received for a future that was cancelled meanwhile would be lost.
+# sock_recv, sock_recv_into and sock_sendall: try once, wait through the ring once the
+# socket said EAGAIN, then make the call. The kernel is asked for readiness and not for data,
+# because data received for a future that was cancelled meanwhile would be lost.
 # A plain socket is read from and written to without its methods, which would raise an exception
 # for each EAGAIN; what derives from it or stands in for it is asked by its own methods.
 
@@ -23,13 +23,9 @@ cdef int descriptor_of_socket(sock) except? -2:
     return sock.fileno()
 
 
-cdef inline bint is_plain_receive(sock, nbytes) except -1:
-    return is_plain(sock) and type(nbytes) is int and 0 < nbytes <= RECEIVE_BYTES_MAX
-
-
 cdef object receive_now_or_none(BaseLoop loop, sock, nbytes):
     """The bytes received, or None where the socket would block."""
-    if is_plain_receive(sock, nbytes):
+    if is_plain(sock) and type(nbytes) is int and 0 < nbytes <= RECEIVE_BYTES_MAX:
         if nbytes <= SPACE_BYTES_MAX:
             data = receive_into_space(loop, descriptor_of_socket(sock), nbytes)
         else:
@@ -70,9 +66,8 @@ cdef object receive_into_space(BaseLoop loop, int fd, Py_ssize_t nbytes):
     return data
 
 
-cdef Py_ssize_t receive_into_now(sock, buffer, bint is_tried=True) except -1:
-    """How many bytes were received into `buffer`; WOULD_BLOCK where the socket would block, or
-    where a plain one is not to be tried."""
+cdef Py_ssize_t receive_into_now(sock, buffer) except -1:
+    """How many bytes were received into `buffer`; WOULD_BLOCK where the socket would block."""
     cdef Py_buffer view
     cdef ssize_t length
     cdef int fd, error
@@ -83,9 +78,6 @@ cdef Py_ssize_t receive_into_now(sock, buffer, bint is_tried=True) except -1:
         elif view.len == 0:
             PyBuffer_Release(&view)
             return 0
-        elif not is_tried:
-            PyBuffer_Release(&view)
-            return WOULD_BLOCK
         else:
             if view.len <= SPACE_BYTES_MAX:
                 length = posix_recv(fd, view.buf, view.len, MSG_DONTWAIT)
@@ -133,14 +125,12 @@ cdef Py_ssize_t send_now(sock, data, Py_ssize_t *total) except -1:
         return 0
 
 
-cdef DescriptorWait receive_later(BaseLoop loop, sock, Py_ssize_t nbytes, buffer,
-                                  unsigned char waits_before):
+cdef DescriptorWait receive_later(BaseLoop loop, sock, Py_ssize_t nbytes, buffer):
     """Waits for the bytes received, or, into `buffer`, for how many."""
     cdef DescriptorWait wait = DescriptorWait.__new__(DescriptorWait)
     wait.keep = sock
     wait.buffer = buffer
     wait.receive_bytes = nbytes
-    wait.waits_before = waits_before
     return wait.start(loop, unowned_descriptor(loop, sock), POLLIN, on_receive_ready)
 
 
@@ -180,7 +170,6 @@ cdef int on_receive_ready(Operation *operation, int result, unsigned int flags) 
         wait.future.set_exception(error)
     else:
         wait.future.set_result(value)
-        note_receive_wait(&wait.loop.receive_waits, operation.fd, wait.waits_before)
     return 0
 
 
@@ -206,25 +195,15 @@ cdef int on_send_ready(Operation *operation, int result, unsigned int flags) exc
 cdef class SocketCalls(BaseLoop):
     """A loop's sock_* methods that run per packet; the others are in sockets.py."""
 
-    cdef inline unsigned char take_waits(self, sock) except? 255:
-        """How many receives of a plain socket in a row waited (receive_waits.pxi)."""
-        if self.is_elsewhere():
-            return 0
-        return take_receive_waits(&self.receive_waits, descriptor_of_socket(sock))
-
     async def sock_recv(self, sock, n):
         """Receive at most `n` bytes; b"" means that the peer has shut down (recv(2))."""
         cdef DescriptorWait wait
-        cdef unsigned char waits = 0
         if self.debug or not is_plain(sock):
             self._check_sock(sock)
-        if is_plain_receive(sock, n):
-            waits = self.take_waits(sock)
-        if not expects_to_wait(waits):
-            data = receive_now_or_none(self, sock, n)
-            if data is not None:
-                return data
-        wait = receive_later(self, sock, n, None, waits)
+        data = receive_now_or_none(self, sock, n)
+        if data is not None:
+            return data
+        wait = receive_later(self, sock, n, None)
         try:
             return await wait.future
         finally:
@@ -249,15 +228,12 @@ cdef class SocketCalls(BaseLoop):
             finally:
                 wait.end()
 
-    def _recv_into_now_or_later(self, sock, buffer):
-        """The number of bytes received, or what waits for it."""
+    def _recv_into_now(self, sock, buffer):
         cdef Py_ssize_t length
-        cdef unsigned char waits = 0
         if self.debug or not is_plain(sock):
             self._check_sock(sock)
-        if is_plain(sock):
-            waits = self.take_waits(sock)
-        length = receive_into_now(sock, buffer, not expects_to_wait(waits))
-        if length == WOULD_BLOCK:
-            return receive_later(self, sock, 0, buffer, waits)
-        return length
+        length = receive_into_now(sock, buffer)
+        return None if length == WOULD_BLOCK else length
+
+    def _recv_into_later(self, sock, buffer):
+        return receive_later(self, sock, 0, buffer)

@@ -1,7 +1,7 @@
 """sock_recv and sock_recv_into on a socket whose last receives all had to wait.
 
-Owns: such a receive is not tried first, and what may not change by that: results, errors, order,
-whoever looks without waiting.  Thread: the test's own.  Must not: look at the clock.
+Owns: nobody may take that for a sign that the next one has to as well, as results, errors, order
+and whoever looks without waiting would tell.  Thread: the test's own.  Must not: look at the clock.
 """
 
 import asyncio
@@ -14,13 +14,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.support.loops import require_loopx
-from tests.support.net import only_on, run, tcp_pair, turns
+from tests.support.net import run, tcp_pair, turns
 
-require_loopx()
-
-EXPECTED = 8  # receives in a row that waited
-LONG = 60  # more than it takes to try again twice
+OFTEN = 12  # receives in a row that waited
 
 Receive = Callable[[socket.socket], Awaitable[bytes]]
 
@@ -49,7 +45,7 @@ async def pair() -> AsyncIterator[tuple[socket.socket, socket.socket]]:
 
 
 async def wait_often(
-    receive: Receive, ours: socket.socket, theirs: socket.socket, times: int = EXPECTED
+    receive: Receive, ours: socket.socket, theirs: socket.socket, times: int = OFTEN
 ) -> None:
     for number in range(times):
         waiting = asyncio.ensure_future(receive(ours))
@@ -68,40 +64,52 @@ async def received_at_once(receive: Receive, ours: socket.socket, expected: byte
 
 
 @every_way
-@only_on("loopx")
-def test_is_tried_until_several_had_to_wait(
+def test_what_is_there_comes_at_once(
     loop: asyncio.AbstractEventLoop, way: Callable[[asyncio.AbstractEventLoop], Receive]
 ) -> None:
     async def main() -> None:
         async with pair() as (ours, theirs):
             receive = way(loop)
-            await wait_often(receive, ours, theirs, EXPECTED - 1)
-            theirs.sendall(b"there")
-            assert await received_at_once(receive, ours, b"there")
             await wait_often(receive, ours, theirs)
-            theirs.sendall(b"there")
-            assert not await received_at_once(receive, ours, b"there")
+            for _ in range(3):
+                theirs.sendall(b"there")
+                assert await received_at_once(receive, ours, b"there")
 
     run(loop, main())
 
 
 @every_way
-@only_on("loopx")
-def test_is_tried_again_soon_where_the_data_is_always_there(
+def test_calls_do_not_overtake_each_other(
+    loop: asyncio.AbstractEventLoop, way: Callable[[asyncio.AbstractEventLoop], Receive]
+) -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        with ours, theirs:
+            receive = way(loop)
+            await wait_often(receive, ours, theirs)
+            theirs.sendall(b"first")
+            theirs.sendall(b"second")
+            assert await asyncio.gather(receive(ours), receive(ours)) == [b"first", b"second"]
+
+    run(loop, main())
+
+
+@every_way
+def test_what_is_there_is_not_lost_with_a_call_that_is_cancelled(
     loop: asyncio.AbstractEventLoop, way: Callable[[asyncio.AbstractEventLoop], Receive]
 ) -> None:
     async def main() -> None:
         async with pair() as (ours, theirs):
             receive = way(loop)
-            for _ in range(3):
-                await wait_often(receive, ours, theirs, LONG)
-                tried = []
-                for _ in range(LONG):
-                    theirs.sendall(b"there")
-                    tried.append(await received_at_once(receive, ours, b"there"))
-                first = tried.index(True)
-                assert first <= 16
-                assert all(tried[first:])
+            for count in range(6):
+                await wait_often(receive, ours, theirs)
+                theirs.sendall(b"there")
+                task = asyncio.ensure_future(receive(ours))
+                await turns(count)
+                task.cancel()
+                await asyncio.wait([task])
+                assert b"there" == (await receive(ours) if task.cancelled() else task.result())
 
     run(loop, main())
 
@@ -113,7 +121,7 @@ def test_whoever_gave_up_finds_what_is_there(
     async def main() -> None:
         async with pair() as (ours, theirs):
             receive = way(loop)
-            await wait_often(receive, ours, theirs, 12)
+            await wait_often(receive, ours, theirs)
             given_up = asyncio.ensure_future(receive(ours))
             await turns(2)
             given_up.cancel()
@@ -132,21 +140,21 @@ def test_ends_and_errors_are_told(
     async def main() -> None:
         receive = way(loop)
         async with pair() as (ours, theirs):
-            await wait_often(receive, ours, theirs, 12)
+            await wait_often(receive, ours, theirs)
             theirs.sendall(b"last")
             theirs.shutdown(socket.SHUT_WR)
             assert await receive(ours) == b"last"
-            for _ in range(LONG):
+            for _ in range(OFTEN):
                 assert await receive(ours) == b""
         async with pair() as (ours, theirs):
-            await wait_often(receive, ours, theirs, 12)
+            await wait_often(receive, ours, theirs)
             linger = b"\1\0\0\0\0\0\0\0"
             theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             theirs.close()
             with pytest.raises(ConnectionResetError):
                 await receive(ours)
         async with pair() as (ours, theirs):
-            await wait_often(receive, ours, theirs, 12)
+            await wait_often(receive, ours, theirs)
             ours.close()
             with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
                 await receive(ours)
@@ -157,7 +165,7 @@ def test_ends_and_errors_are_told(
 def test_what_needs_no_data_does_not_wait_for_any(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
         async with pair() as (ours, theirs):
-            await wait_often(by_value(loop), ours, theirs, 12)
+            await wait_often(by_value(loop), ours, theirs)
             assert await loop.sock_recv_into(ours, bytearray()) == 0
             assert await received_at_once(lambda sock: loop.sock_recv(sock, 0), ours, b"")
             with pytest.raises(TypeError):
@@ -172,7 +180,7 @@ def test_another_socket_with_the_same_number(loop: asyncio.AbstractEventLoop) ->
     async def main() -> None:
         async with pair() as (ours, theirs):
             number = ours.fileno()
-            await wait_often(by_value(loop), ours, theirs, 12)
+            await wait_often(by_value(loop), ours, theirs)
             ours.close()
             new, peer = socket.socketpair()
             if peer.fileno() == number:
