@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Self
 
 from loopx._core import LoopCore
 from loopx.connect import ConnectMixin
@@ -68,10 +69,11 @@ class Loop(  # type: ignore[misc]  # typeshed's overloads are narrower than what
     # 3.13 on, whoever calls a method would look through it first.
     __slots__ = tuple(_STATE)
 
-    def __init__(self) -> None:
+    def __new__(cls, *_args: object, **_options: object) -> Self:
+        loop = super().__new__(cls)
         for name, value in _STATE.items():
-            setattr(self, name, value)
-        super().__init__()
+            object.__setattr__(loop, name, value)
+        return loop
 
     def _on_close(self) -> None:
         """Let go of what the Python modules own; called once, before the ring is torn down."""

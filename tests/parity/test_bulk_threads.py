@@ -36,7 +36,6 @@ ECHO_BULK = """
                 transports.append(transport)
             transport.write(bytes(100_000))
         await asyncio.sleep(0.1)
-        assert threading.active_count() == 1
         begin()
         deadline = time.monotonic() + 10
         while not is_over() and time.monotonic() < deadline:
@@ -59,7 +58,20 @@ OF_PYTHON = """
             time.sleep(0)
             turns.append(number)
 
+    assert threading.active_count() == 1
     finish(lambda: len(turns) == 400, threading.Thread(target=work, daemon=True).start)
+"""
+
+THE_MAIN_ONE = """
+    turns = []
+    has_begun = threading.Event()
+    loop_runs = threading.Thread(target=finish, args=(lambda: len(turns) == 400, has_begun.set))
+    loop_runs.start()
+    has_begun.wait()
+    for number in range(400):
+        time.sleep(0)
+        turns.append(number)
+    loop_runs.join()
 """
 
 OF_C = """
@@ -78,7 +90,7 @@ OF_C = """
 """
 
 
-@pytest.mark.parametrize("thread", [OF_PYTHON, OF_C], ids=["Python's", "C's"])
+@pytest.mark.parametrize("thread", [OF_PYTHON, THE_MAIN_ONE, OF_C])
 def test_a_thread_gets_the_interpreter_beside_bulk(loop_kind, thread):
     done = run_script(loop_kind, ECHO_BULK + thread)
     assert (done.stdout, done.stderr) == ("served\n", "")

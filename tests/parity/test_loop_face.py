@@ -5,6 +5,7 @@ loopx only.  What changes the process for good (a policy) runs in a process of i
 
 import asyncio
 import contextvars
+import gc
 import inspect
 import signal
 import sys
@@ -109,6 +110,36 @@ def test_a_loop_has_no_dictionary_of_its_own_attributes():
     assert vars(loop) == {}
     loop.mine = "anything"
     assert vars(loop) == {"mine": "anything"}
+
+
+def test_a_loop_keeps_what_it_was_given_before_and_in_spite_of_init():
+    class Mine(loopx.Loop):
+        def __init__(self):
+            self.set_exception_handler(self.handle)
+            super().__init__()
+            self.handled = []
+
+        def __setattr__(self, name, value):
+            assert self.get_debug() is False
+            super().__setattr__(name, value)
+
+        def handle(self, loop, context):
+            self.handled.append(context["message"])
+
+    mine = Mine()
+    with pytest.raises(RuntimeError, match="made already"):
+        loopx.Loop.__init__(mine)
+    mine.call_exception_handler({"message": "heard"})
+    mine.close()
+    assert mine.handled == ["heard"]
+    assert loopx.Loop.__new__(loopx.Loop).get_exception_handler() is None
+
+
+def test_a_loop_that_rests_refers_to_itself_by_nothing_that_it_runs_with():
+    loop = loopx.Loop()
+    loop.run_until_complete(asyncio.sleep(0))
+    assert not [each for each in gc.get_referrers(loop) if each == {"loop": loop}]
+    loop.close()
 
 
 def parameters(function):
