@@ -164,12 +164,15 @@ cdef extern from *:
 
     /* Around a system call that takes a while but never waits: let go of the GIL where anybody can
      * want it. Doing so for nobody takes a quarter of the instructions of a bulk echo. Who comes
-     * meanwhile waits no longer than the call, or than for any other code that holds the GIL.
+     * meanwhile waits no longer than the call, so a long one lets go of it always.
      * Returns what take_gil_back() wants: NULL where the GIL was kept. */
-    static inline PyThreadState *release_gil_for_others(void) {
+    #define LOOPX_KEPT_GIL_BYTES_MAX (256 * 1024)
+
+    static inline PyThreadState *release_gil_for_others(size_t length) {
     #ifndef Py_GIL_DISABLED
         PyThreadState *own = PyThreadState_Get();
-        if (PyInterpreterState_ThreadHead(PyThreadState_GetInterpreter(own)) == own
+        if (length <= LOOPX_KEPT_GIL_BYTES_MAX
+            && PyInterpreterState_ThreadHead(PyThreadState_GetInterpreter(own)) == own
             && PyThreadState_Next(own) == NULL
             && PyInterpreterState_Head() == PyInterpreterState_Main())
             return NULL;
@@ -254,7 +257,7 @@ cdef extern from *:
     ctypedef struct PyThreadState:
         pass
     PyThreadState *PyEval_SaveThread() noexcept
-    PyThreadState *release_gil_for_others() noexcept
+    PyThreadState *release_gil_for_others(size_t length) noexcept
     void take_gil_back(PyThreadState *released) noexcept
     void forget_hash(PyObject *item) noexcept
     void Py_SET_SIZE(object item, Py_ssize_t size) noexcept

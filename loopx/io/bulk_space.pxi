@@ -29,7 +29,7 @@ cdef object receive_bulk(BulkSpace *space, int fd, Py_ssize_t length_max):
         return data
     data = bulk_space_take(space, length_max)
     target = PyBytes_AS_STRING(data)
-    released = release_gil_for_others()
+    released = release_gil_for_others(length_max)
     length = receive_now(fd, target, length_max)
     error = errno
     take_gil_back(released)

@@ -8,7 +8,7 @@
 #   submitted  -> cancelling  engine.cancel; a completion will still come
 #   queued     -> cancelling  engine.cancel; the engine makes up the completion
 #   submitted, cancelling -> idle   at the terminal completion, before on_completion is called
-#   idle       -> by owner    its owner makes the system call itself, without the GIL; idle again
+#   idle       -> by owner    its owner makes the system call itself; idle again
 #                             when it returns. Other threads keep off meanwhile.
 # While not idle, the owner and what `address` points to must not go away. lend_to_kernel and
 # reclaim are the only two functions that count references for this.

@@ -209,7 +209,7 @@ cdef class ReceivingTransport(SocketTransport):
         if not self.descriptor_is_ours():     # get_buffer() closed it
             PyBuffer_Release(&view)
             return self.descriptor_is_gone()
-        released = release_gil_for_others()
+        released = release_gil_for_others(view.len)
         length = posix_recv(self.fd, view.buf, view.len, MSG_DONTWAIT)
         error = errno
         take_gil_back(released)

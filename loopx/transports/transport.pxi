@@ -231,7 +231,7 @@ cdef class DescriptorTransport(SendingTransport):
             length = PyBytes_GET_SIZE(self.sending) - self.sent_bytes
             self.send_operation.state = OPERATION_BY_OWNER
             if self.never_blocks():
-                released = NULL if length <= QUICK_CALL_BYTES else release_gil_for_others()
+                released = NULL if length <= QUICK_CALL_BYTES else release_gil_for_others(length)
             else:
                 released = PyEval_SaveThread()
             sent = self.write_some(start, length)
