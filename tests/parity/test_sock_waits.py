@@ -33,7 +33,10 @@ def into_a_buffer(loop: asyncio.AbstractEventLoop) -> Receive:
     return receive
 
 
-every_way = pytest.mark.parametrize("way", [by_value, into_a_buffer])
+@pytest.fixture(name="receive", params=[by_value, into_a_buffer])
+def every_way(loop: asyncio.AbstractEventLoop, request: pytest.FixtureRequest) -> Receive:
+    way: Callable[[asyncio.AbstractEventLoop], Receive] = request.param
+    return way(loop)
 
 
 @asynccontextmanager
@@ -63,13 +66,11 @@ async def received_at_once(receive: Receive, ours: socket.socket, expected: byte
     return not others
 
 
-@every_way
 def test_what_is_there_comes_at_once(
-    loop: asyncio.AbstractEventLoop, way: Callable[[asyncio.AbstractEventLoop], Receive]
+    loop: asyncio.AbstractEventLoop, receive: Receive
 ) -> None:
     async def main() -> None:
         async with pair() as (ours, theirs):
-            receive = way(loop)
             await wait_often(receive, ours, theirs)
             for _ in range(3):
                 theirs.sendall(b"there")
@@ -78,15 +79,13 @@ def test_what_is_there_comes_at_once(
     run(loop, main())
 
 
-@every_way
 def test_calls_do_not_overtake_each_other(
-    loop: asyncio.AbstractEventLoop, way: Callable[[asyncio.AbstractEventLoop], Receive]
+    loop: asyncio.AbstractEventLoop, receive: Receive
 ) -> None:
     async def main() -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         with ours, theirs:
-            receive = way(loop)
             await wait_often(receive, ours, theirs)
             theirs.sendall(b"first")
             theirs.sendall(b"second")
@@ -95,13 +94,11 @@ def test_calls_do_not_overtake_each_other(
     run(loop, main())
 
 
-@every_way
 def test_what_is_there_is_not_lost_with_a_call_that_is_cancelled(
-    loop: asyncio.AbstractEventLoop, way: Callable[[asyncio.AbstractEventLoop], Receive]
+    loop: asyncio.AbstractEventLoop, receive: Receive
 ) -> None:
     async def main() -> None:
         async with pair() as (ours, theirs):
-            receive = way(loop)
             for count in range(6):
                 await wait_often(receive, ours, theirs)
                 theirs.sendall(b"there")
@@ -114,13 +111,11 @@ def test_what_is_there_is_not_lost_with_a_call_that_is_cancelled(
     run(loop, main())
 
 
-@every_way
 def test_whoever_gave_up_finds_what_is_there(
-    loop: asyncio.AbstractEventLoop, way: Callable[[asyncio.AbstractEventLoop], Receive]
+    loop: asyncio.AbstractEventLoop, receive: Receive
 ) -> None:
     async def main() -> None:
         async with pair() as (ours, theirs):
-            receive = way(loop)
             await wait_often(receive, ours, theirs)
             given_up = asyncio.ensure_future(receive(ours))
             await turns(2)
@@ -133,12 +128,10 @@ def test_whoever_gave_up_finds_what_is_there(
     run(loop, main())
 
 
-@every_way
 def test_ends_and_errors_are_told(
-    loop: asyncio.AbstractEventLoop, way: Callable[[asyncio.AbstractEventLoop], Receive]
+    loop: asyncio.AbstractEventLoop, receive: Receive
 ) -> None:
     async def main() -> None:
-        receive = way(loop)
         async with pair() as (ours, theirs):
             await wait_often(receive, ours, theirs)
             theirs.sendall(b"last")
@@ -197,14 +190,12 @@ def test_another_socket_with_the_same_number(loop: asyncio.AbstractEventLoop) ->
     run(loop, main())
 
 
-@every_way
 def test_nothing_is_lost_or_reordered_whatever_the_rhythm(
-    loop: asyncio.AbstractEventLoop, way: Callable[[asyncio.AbstractEventLoop], Receive]
+    loop: asyncio.AbstractEventLoop, receive: Receive
 ) -> None:
     async def main() -> None:
         dice = random.Random(4)
         async with pair() as (ours, theirs):
-            receive = way(loop)
             sent = bytearray()
             got = bytearray()
             for _ in range(2_000):
