@@ -5,6 +5,9 @@
 The include list below is the table of contents, lowest layer first; a file names only what
 stands above it. What must go up goes through a completion's function pointer, a method that a
 subclass overrides, or a Python callable.
+
+A None in the place of a native object is an AttributeError, as every look at one is checked
+(nonecheck). Code that runs most is exempt: there it is `self`, or was looked at before.
 """
 
 cimport cython

@@ -61,6 +61,7 @@ cdef class LoopCore(SocketCalls):
             self.engine.suspend()
         return 0
 
+    @cython.nonecheck(False)
     cdef int turn(self) except -1:
         cdef long long timeout_ns
         self.turns += 1

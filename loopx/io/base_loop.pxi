@@ -128,6 +128,7 @@ cdef class BaseLoop(Scheduler):
                 raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
         return 0
 
+    @cython.nonecheck(False)
     cdef int send_unsent(self) except -1:
         """Queue one send for each transport written to; all leave with the next submission.
 

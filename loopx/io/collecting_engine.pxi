@@ -13,6 +13,7 @@ cdef struct Completion:
     unsigned int flags
 
 
+@cython.nonecheck(False)
 cdef class CollectingEngine(Engine):
     """Keeps completions, dispatches them, and reads what receives brought."""
 

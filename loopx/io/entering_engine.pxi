@@ -6,6 +6,7 @@ cdef enum:
     CALL_IS_LONG = 8             # submissions from which on the GIL is worth releasing
     BUSY_TURNS_MAX = 1           # turns with something to run that may go by without a look
 
+@cython.nonecheck(False)
 cdef class EnteringEngine(CollectingEngine):
     """A ring, submitted to and waited for."""
 

@@ -10,6 +10,7 @@ cdef enum:
     KERNEL_WORK_MAX = 20         # that one call which does not sleep makes (Linux 6.13)
     TAKE_BACK_TIMEOUT_NS = 10000000
 
+@cython.nonecheck(False)
 @cython.final
 cdef class RingEngine(EnteringEngine):
     """Completions by io_uring. See Engine for what each method promises."""

@@ -74,6 +74,7 @@ cdef VectorFunction plain_call_soon_threadsafe = vectorcall_of(Scheduler.call_so
 cdef VectorFunction plain_call_later = vectorcall_of(Scheduler.call_later)
 
 
+@cython.nonecheck(False)
 cdef PyObject *call_soon_by_vector(PyObject *function, PyObject **args, size_t flagged_count,
                                    PyObject *names) except NULL:
     cdef Py_ssize_t count = PyVectorcall_NARGS(flagged_count)
@@ -96,6 +97,7 @@ cdef PyObject *call_soon_by_vector(PyObject *function, PyObject **args, size_t f
     return <PyObject *>handle
 
 
+@cython.nonecheck(False)
 cdef PyObject *call_soon_threadsafe_by_vector(PyObject *function, PyObject **args,
                                               size_t flagged_count, PyObject *names) except NULL:
     cdef Py_ssize_t count = PyVectorcall_NARGS(flagged_count)
@@ -113,6 +115,7 @@ cdef PyObject *call_soon_threadsafe_by_vector(PyObject *function, PyObject **arg
     return <PyObject *>handle
 
 
+@cython.nonecheck(False)
 cdef PyObject *call_later_by_vector(PyObject *function, PyObject **args, size_t flagged_count,
                                     PyObject *names) except NULL:
     cdef Py_ssize_t count = PyVectorcall_NARGS(flagged_count)
@@ -135,6 +138,7 @@ cdef PyObject *call_later_by_vector(PyObject *function, PyObject **args, size_t 
     return <PyObject *>handle
 
 
+@cython.nonecheck(False)
 cdef inline int handle_fill(Handle self, Scheduler loop, PyObject **args, Py_ssize_t count,
                             PyObject *names) except -1:
     """handle_init from a vector: args[0] is the callback, args[count] the context if named."""

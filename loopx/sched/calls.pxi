@@ -67,6 +67,7 @@ cdef inline void append_part(ReadyQueue *queue, PyObject *part, size_t kind) noe
     ready_queue_push(queue, of_call(part, kind))
 
 
+@cython.nonecheck(False)
 cdef inline int push_call(Scheduler loop, PyObject **parts, size_t count) except -1:
     """Push a callback, perhaps its argument, and its context: `count` is 2 or 3."""
     cdef size_t index
@@ -80,6 +81,7 @@ cdef inline int push_call(Scheduler loop, PyObject **parts, size_t count) except
     return 0
 
 
+@cython.nonecheck(False)
 cdef inline void newest_to_call(Scheduler loop) noexcept:
     """Make the newest handle a call if nobody but the queue has it."""
     cdef ReadyQueue *queue = &loop.ready
@@ -108,42 +110,64 @@ cdef inline void newest_to_call(Scheduler loop) noexcept:
     Py_DECREF(handle)                          # the queue's
 
 
-cdef inline object pop_of_call(ReadyQueue *queue):
-    part = <object>without_bits(ready_queue_pop(queue))
-    Py_DECREF(part)                            # the queue's reference; `part` is one
-    return part
+cdef inline PyObject *pop_of_call(ReadyQueue *queue) noexcept:
+    """A part, with the queue's reference."""
+    return without_bits(ready_queue_pop(queue))
 
 
+@cython.nonecheck(False)
 cdef int run_call(Scheduler loop) except -1:
     """Run the call at the queue's head; what it raises goes to the exception handler."""
     cdef ReadyQueue *queue = &loop.ready
     cdef size_t kind = call_kind(ready_queue_oldest(queue))
     cdef bint is_one = kind == CALL_WITH_ONE
-    cdef object callback = pop_of_call(queue)
-    cdef object arguments = () if kind == CALL_WITH_NONE else pop_of_call(queue)
-    cdef object context = pop_of_call(queue)
-    cdef PyObject *result
-    cdef bint is_made = is_variables(context)
+    # Pointers, as what the queue counted is enough.
+    cdef PyObject *callback = pop_of_call(queue)
+    cdef PyObject *arguments = NULL if kind == CALL_WITH_NONE else pop_of_call(queue)
+    cdef PyObject *captured = pop_of_call(queue)
     loop.slots_besides -= 1 if kind == CALL_WITH_NONE else 2
     loop.callbacks += 1
-    if loop.debug:                             # since the call was pushed
-        show_step(callback)
-        return loop.run_watched(handle_of_call(loop, callback, arguments, is_one, context))
-    if is_made:
-        result = make_or_reuse_context(context, &loop.spare_context)
-        if result == NULL:
-            return call_failed(loop, callback, arguments, is_one, context)
-        context = <object>result
-        Py_DECREF(context)
-    result = call_in_context(context, callback, arguments, is_one)
-    if result == NULL:
-        return call_failed(loop, callback, arguments, is_one, context)
-    Py_DECREF(<object>result)
-    if is_made:
-        keep_spare_context(context, &loop.spare_context)
+    try:
+        run_parts(loop, callback, <PyObject *>() if arguments == NULL else arguments, is_one,
+                  captured)
+    finally:
+        Py_DECREF(<object>callback)
+        Py_XDECREF(arguments)
+        Py_DECREF(<object>captured)
     return 0
 
 
-cdef int call_failed(Scheduler loop, callback, arguments, bint is_one, context) except -1:
-    show_step(callback)
-    return report_failure(None, loop, callback, arguments, is_one, context)
+@cython.nonecheck(False)
+cdef inline int run_parts(Scheduler loop, PyObject *callback, PyObject *arguments, bint is_one,
+                          PyObject *captured) except -1:
+    cdef PyObject *result
+    cdef object context
+    cdef bint is_made = is_variables(<object>captured)
+    if loop.debug:                             # since the call was pushed
+        show_step(<object>callback)
+        return loop.run_watched(handle_of_call(loop, <object>callback, <object>arguments, is_one,
+                                               <object>captured))
+    if not is_made:
+        result = call_in_context(<object>captured, <object>callback, <object>arguments, is_one)
+        if result == NULL:
+            return call_failed(loop, callback, arguments, is_one, captured)
+        Py_DECREF(<object>result)
+        return 0
+    result = make_or_reuse_context(<object>captured, &loop.spare_context)
+    if result == NULL:
+        return call_failed(loop, callback, arguments, is_one, captured)
+    context = <object>result
+    Py_DECREF(context)
+    result = call_in_context(context, <object>callback, <object>arguments, is_one)
+    if result == NULL:
+        return call_failed(loop, callback, arguments, is_one, <PyObject *>context)
+    Py_DECREF(<object>result)
+    keep_spare_context(context, &loop.spare_context)
+    return 0
+
+
+cdef int call_failed(Scheduler loop, PyObject *callback, PyObject *arguments, bint is_one,
+                     PyObject *context) except -1:
+    show_step(<object>callback)
+    return report_failure(None, loop, <object>callback, <object>arguments, is_one,
+                          <object>context)

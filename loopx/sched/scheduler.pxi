@@ -7,6 +7,7 @@ cdef enum:
     SLOTS_KEPT = 1 << 18                      # of a queue's memory, 2 MiB, once it is empty
 
 
+@cython.nonecheck(False)
 cdef class Scheduler:
     """call_soon, call_later, call_at, call_soon_threadsafe and time, as in asyncio."""
 

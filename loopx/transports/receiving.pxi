@@ -41,6 +41,7 @@ cdef class ReceivingTransport(SocketTransport):
         return self.fatal_error(OSError(EBADF, os.strerror(EBADF)),
                                 "Fatal read error on socket transport")
 
+    @cython.nonecheck(False)
     cdef int received(self, int result, unsigned int flags) except -1:
         """A completion of the multishot receive."""
         cdef Engine engine = self.loop.engine
@@ -63,6 +64,7 @@ cdef class ReceivingTransport(SocketTransport):
             self.deliver(OSError(-result, os.strerror(-result)))
         return 0
 
+    @cython.nonecheck(False)
     cdef inline int look_for_bulk(self, Py_ssize_t length) except -1:
         """So much came at once: whether to receive straight into what is handed out."""
         if length >= BULK_BYTES and not self.bulk_bytes:
@@ -70,6 +72,7 @@ cdef class ReceivingTransport(SocketTransport):
             self.stop_receiving()
         return 0
 
+    @cython.nonecheck(False)
     cdef int readable(self, int result) except -1:
         """The poll's completion in bulk mode: receive straight into what is handed out."""
         if self.closing or self.paused or result == -ECANCELED:
@@ -91,6 +94,7 @@ cdef class ReceivingTransport(SocketTransport):
         bulk_space_offer(&self.loop.bulk_space, data)
         return 0
 
+    @cython.nonecheck(False)
     cdef void adapt_bulk(self, Py_ssize_t length) noexcept:
         """Ask for more when the buffer was filled; leave bulk after several small reads."""
         if length == self.bulk_bytes and self.bulk_bytes < BULK_RECEIVE_BYTES_MAX:
@@ -103,10 +107,12 @@ cdef class ReceivingTransport(SocketTransport):
             self.small_reads = 0
             self.bulk_bytes = 0
 
+    @cython.nonecheck(False)
     cdef inline bint must_hold(self) noexcept:
         """Whether what comes now has to wait: for resume_reading, or for what is held already."""
         return self.paused or self.held is not None or self.delivery_scheduled
 
+    @cython.nonecheck(False)
     cdef int deliver(self, item) except -1:
         """Hand to the protocol bytes, the end of the stream (None), or an exception."""
         cdef double started
@@ -128,6 +134,7 @@ cdef class ReceivingTransport(SocketTransport):
         self.held.append(item)
         return self.stop_receiving()
 
+    @cython.nonecheck(False)
     cdef int deliver_in_context(self, item) except -1:
         cdef PyObject *result
         cdef object protocol = self.protocol
@@ -183,6 +190,7 @@ cdef class ReceivingTransport(SocketTransport):
 
     # ---- a BufferedProtocol ---------------------------------------------------------------
 
+    @cython.nonecheck(False)
     cdef int received_for_buffer(self, int result, unsigned int flags) except -1:
         """A completion of the multishot receive, or 0: the socket is readable, in bulk mode."""
         cdef double started = monotonic_seconds() if self.loop.debug else 0
@@ -198,6 +206,7 @@ cdef class ReceivingTransport(SocketTransport):
             self.report_if_slow(BUFFER_UPDATED, started)
         return 0
 
+    @cython.nonecheck(False)
     cdef int receive_into_protocol(self) except -1:
         """From the socket into the protocol's buffer."""
         cdef Py_buffer view
@@ -223,6 +232,7 @@ cdef class ReceivingTransport(SocketTransport):
         item = None if length == 0 else OSError(error, os.strerror(error))
         return self.hold(item) if self.must_hold() else self.deliver_in_context(item)
 
+    @cython.nonecheck(False)
     cdef int copy_received(self, int result, unsigned int flags) except -1:
         """From the kernel's buffers into the protocol's. get_buffer() may do anything: what came
         is looked at once more after it."""
@@ -300,6 +310,7 @@ cdef class ReceivingTransport(SocketTransport):
             return False
         return True
 
+    @cython.nonecheck(False)
     cdef int buffer_updated(self, length) except -1:
         cdef object protocol = self.protocol
         cdef PyObject *result = call_method_1(protocol, BUFFER_UPDATED, length)
@@ -363,6 +374,7 @@ cdef int ask_for_buffer(protocol, hint, Py_buffer *view) noexcept:
     return result
 
 
+@cython.nonecheck(False)
 cdef int on_received(Operation *operation, int result, unsigned int flags) except -1:
     cdef ReceivingTransport transport = <ReceivingTransport>operation.owner
     cdef bint last = operation.state == OPERATION_IDLE

@@ -75,6 +75,7 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
                 self.append(data, PyBytes_GET_SIZE(data))
         self.flush_or_wait()
 
+    @cython.nonecheck(False)
     cdef int flush_or_wait(self) except -1:
         """Leave it to the turn's submission; but bulk, or what is over the mark, is tried now."""
         if self.may_send_now():
@@ -88,6 +89,7 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
             self.send_rest()
         return 0
 
+    @cython.nonecheck(False)
     cdef int send_rest(self) except -1:
         """Send with the turn what write() did not; else nothing but this call tells of room."""
         if self.sending is not None:
@@ -99,6 +101,7 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
             self.send_on()                     # another thread's close() met an inline send
         return 0
 
+    @cython.nonecheck(False)
     cdef bint may_send_now(self) noexcept:
         """Whether to send in write() itself.
 
@@ -126,6 +129,7 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
         if not self.lost:
             self.resume_protocol_if_drained()
 
+    @cython.nonecheck(False)
     cdef inline int send_with_turn(self) except -1:
         if not self.in_unsent and self.send_operation.state == OPERATION_IDLE:
             self.in_unsent = True
@@ -134,6 +138,7 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
                 self.loop.wake_up()          # a caller's mistake, but no reason to lose bytes
         return 0
 
+    @cython.nonecheck(False)
     cdef int submit_unsent(self) except -1:
         self.in_unsent = False
         if self.sending is None or self.lost or self.send_operation.state != OPERATION_IDLE:
@@ -164,15 +169,18 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
                 return self.send_on()
         return self.submit_unsent()
 
+    @cython.nonecheck(False)
     cdef inline bint state_matters(self) noexcept:
         """Whether something is to be done when what is unsent has left, or it has to wait."""
         return self.full or self.closing or self.eof_written or self.protocol_paused
 
+    @cython.nonecheck(False)
     cdef inline bint success_matters(self) noexcept:
         """Whether something is to be done when this send is over, or its bytes weigh much."""
         return (self.state_matters() or self.pieces is not None or self.sent_bytes != 0
                 or self.unsent_bytes > QUIET_BYTES_MAX)
 
+    @cython.nonecheck(False)
     cdef int sent(self, int result) except -1:
         """The completion of a send, or of waiting for room."""
         if self.lost:
@@ -202,6 +210,7 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
             self.send_on()
         return 0
 
+    @cython.nonecheck(False)
     cdef int send_on(self) except -1:
         """A send is over: the next one, or what waited for the last."""
         if self.sending is not None:
@@ -276,6 +285,7 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
         return self.become_lost(error)
 
 
+@cython.nonecheck(False)
 cdef int on_sent(Operation *operation, int result, unsigned int flags) except -1:
     cdef StreamTransport transport = <StreamTransport>operation.owner
     try:

@@ -186,6 +186,7 @@ cdef class DescriptorTransport(SendingTransport):
 
     # ---- what is unsent -------------------------------------------------------------------
 
+    @cython.nonecheck(False)
     cdef inline int append(self, data, Py_ssize_t length) except -1:
         self.unsent_bytes += length
         if self.sending is None:
@@ -213,6 +214,7 @@ cdef class DescriptorTransport(SendingTransport):
             self.pieces = None
         return 0
 
+    @cython.nonecheck(False)
     cdef int send_inline(self) except -1:
         """Send without the ring what the kernel takes now. Nothing is in flight."""
         cdef ssize_t sent
@@ -253,6 +255,7 @@ cdef class DescriptorTransport(SendingTransport):
                 return 0
         return 0
 
+    @cython.nonecheck(False)
     cdef void advance(self, Py_ssize_t sent) noexcept:
         """The kernel took the next `sent` bytes."""
         self.unsent_bytes -= sent
