@@ -19,6 +19,7 @@ from functools import partial
 from time import perf_counter
 
 from bench.loops import LOOPS, new_event_loop
+from bench.options import at_least
 from bench.processes import resident_bytes
 
 Sample = tuple[float, int]
@@ -223,15 +224,17 @@ MADE_BENCH = "loop-made"
 ALL_BENCHES = (*BENCHES, CYCLE_BENCH, MADE_BENCH)
 
 
-def time_bench(run: Callable[[], Sample]) -> dict[str, object]:
-    """Run once to warm up, then up to REPEATS times; return all figures and the best, in ns.
+def time_bench(run: Callable[[], Sample], repeats: int = REPEATS) -> dict[str, object]:
+    """Run once to warm up, then up to ``repeats`` times; return all figures and the best, in ns.
 
     A loop that is very slow here is not measured REPEATS times: it ends at REPEATS_SECONDS.
     """
     run()
     began = perf_counter()
     samples_ns: list[float] = []
-    while len(samples_ns) < REPEATS and perf_counter() - began < REPEATS_SECONDS:
+    while len(samples_ns) < repeats and (
+        repeats > REPEATS or perf_counter() - began < REPEATS_SECONDS
+    ):
         gc.collect()
         seconds, operations = run()
         samples_ns.append(seconds * 1e9 / operations)
@@ -256,17 +259,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.micro", description=main.__doc__)
     parser.add_argument("--loop", required=True, choices=LOOPS)
     parser.add_argument("--bench", required=True, choices=ALL_BENCHES)
+    parser.add_argument("--repeats", type=at_least(1), default=REPEATS)
     arguments = parser.parse_args()
     hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
     if arguments.bench == MADE_BENCH:
         figures = memory_of_loops(arguments.loop)
     elif arguments.bench == CYCLE_BENCH:
-        figures = time_bench(partial(loop_cycle, arguments.loop))
+        figures = time_bench(partial(loop_cycle, arguments.loop), arguments.repeats)
     else:
         loop = new_event_loop(arguments.loop)
         asyncio.set_event_loop(loop)
-        figures = time_bench(partial(BENCHES[arguments.bench], loop))
+        figures = time_bench(partial(BENCHES[arguments.bench], loop), arguments.repeats)
         loop.close()
     print(json.dumps(figures))
     return 0

@@ -40,16 +40,16 @@ def parse_arguments() -> argparse.Namespace:
         "--loops", metavar="A,B", help="loops and C limits; default: every one that is installed"
     )
     parser.add_argument(
-        "--rounds", type=at_least(1), default=5, help="interleaved rounds (default 5)"
+        "--rounds", type=at_least(1), default=7, help="interleaved rounds (default 7)"
     )
     parser.add_argument(
-        "--keep", type=at_least(1), default=1, metavar="ROUNDS",
-        help="rounds after which a server is replaced (default 1); with more, the servers of all "
-             "loops are up at once, in rows that have servers",
+        "--keep", type=at_least(1), default=4, metavar="ROUNDS",
+        help="rounds after which a server is replaced (default 4); with more than 1, the servers "
+             "of all loops are up at once, in rows that have servers",
     )
     parser.add_argument(
-        "--seconds", type=time_s, default=2.0,
-        help="length of the measured window (default 2; wrk rounds it to whole seconds)",
+        "--seconds", type=time_s, default=0.3,
+        help="length of the measured window (default 0.3; wrk rounds it to whole seconds)",
     )
     parser.add_argument(
         "--retries", type=at_least(0), default=2,

@@ -32,6 +32,8 @@ class Table:
 
 def make_tables(report: Json) -> list[Table]:
     """Return every table for which the report has rows."""
+    from bench import counting_tables, targets  # which take their cells from here
+
     tables = []
     for group, make in (("demo", demo_table), ("echo", ratio_table), ("web", ratio_table)):
         if rows := rows_of(report, [group]):
@@ -46,9 +48,8 @@ def make_tables(report: Json) -> list[Table]:
     if rows := rows_of(report, ["idle"]):
         tables.append(idle_table(report, rows))
     if rows := rows_of(report, ["instructions"]):
-        from bench import counting_tables  # which takes its cells from here
-
         tables += counting_tables.make_tables(report, rows)
+    tables += targets.make_tables(report)
     for table in tables:
         table.notes.append(describe_run(report))
     return tables
@@ -170,7 +171,8 @@ def profile_table(report: Json, rows: list[Json]) -> Table:
     """CPU time of a request on each loop by part, and what a loop that cost nothing would gain."""
     parts = ("kernel", "loop", "libc", "rest")
     table = Table("profile", "CPU us per request, and where they go",
-                  ["", "loop", "all", *parts, f"rest of {REFERENCE}'s all"])
+                  ["", "loop", "all", *parts, f"rest of {REFERENCE}'s all", "system calls",
+                   "sleeps"])
     for row in rows:
         reference = median_of(row, REFERENCE, "cpu_us_per_request")
         for loop in loops_of([row]):
@@ -178,7 +180,8 @@ def profile_table(report: Json, rows: list[Json]) -> Table:
                        ("cpu_us_per_request", *(f"{part}_us" for part in parts))]
             rest = figures[-1]
             share = f"{rest / reference:.2f}" if rest and reference else "-"
-            table.rows.append([row["title"], loop, *map(number, figures), share])
+            counts = [number(median_of(row, loop, name)) for name in ("system_calls", "sleeps")]
+            table.rows.append([row["title"], loop, *map(number, figures), share, *counts])
     return table
 
 

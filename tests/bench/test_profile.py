@@ -36,8 +36,26 @@ def test_an_empty_listing_is_an_error(monkeypatch, tmp_path):
         profile.shares_of(tmp_path, "loopx")
 
 
-def test_only_rows_with_a_server_have_a_profile():
+COUNTED = """\
+151120,,raw_syscalls:sys_enter,655444471,100.00,230.561,K/sec
+303,,context-switches,655444471,100.00,462.282,/sec
+655.44,msec,task-clock,655444471,100.00,0.481,CPUs utilized
+"""
+
+
+def test_counts_are_of_an_operation():
+    counts = profile.counts_of(COUNTED, cpu_us=13.0)
+    assert counts == pytest.approx({"system_calls": 2.9973, "sleeps": 0.0060097}, rel=1e-4)
+
+
+@pytest.mark.parametrize("listing", ["", COUNTED.replace("151120", "<not supported>")])
+def test_what_was_not_counted_is_an_error(listing):
+    with pytest.raises(RunError, match="counted nothing"):
+        profile.counts_of(listing, cpu_us=13.0)
+
+
+def test_only_rows_with_a_server_and_sleep_0_have_a_profile():
     for name in profile.DEFAULT_ROWS:
         assert profile.profile_row(name).group == "profile"
     with pytest.raises(ValueError, match="has no server"):
-        profile.profile_row("micro-sleep-0")
+        profile.profile_row("micro-future-wakeup")
