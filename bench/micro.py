@@ -16,7 +16,7 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import partial
-from time import perf_counter
+from time import perf_counter, process_time
 
 from bench.loops import LOOPS, new_event_loop
 from bench.options import at_least
@@ -36,6 +36,9 @@ THREADSAFE_CALLS = 20_000
 LOOP_CYCLES = 200
 LOOPS_MADE = 1_000
 FAR_SECONDS = 3_600.0
+CLOSE_TIMERS = 2_000
+CLOSE_TIMERS_AFTER_SECONDS = 0.05
+CLOSE_TIMERS_APART_SECONDS = 0.0001
 
 pending_timers: list[asyncio.TimerHandle] = []
 
@@ -113,6 +116,22 @@ def call_later_cancel_pending(loop: asyncio.AbstractEventLoop) -> Sample:
             delay = FAR_SECONDS / 2 + index * FAR_SECONDS / PENDING_TIMERS
             pending_timers.append(loop.call_later(delay, print))
     return loop.run_until_complete(make_and_cancel_timers(loop)), TIMERS
+
+
+def timers_close(loop: asyncio.AbstractEventLoop) -> Sample:
+    """CPU time of timers that are due 100 us after each other, each once.
+
+    They are made before the clock is looked at. It is CPU time, as the loop mostly sleeps.
+    """
+    counter = Counter(loop, CLOSE_TIMERS)
+    begin = loop.time() + CLOSE_TIMERS_AFTER_SECONDS
+    for number in range(CLOSE_TIMERS):
+        loop.call_at(begin + number * CLOSE_TIMERS_APART_SECONDS, counter)
+    began = process_time()
+    loop.run_forever()
+    seconds = process_time() - began
+    counter.check()
+    return seconds, CLOSE_TIMERS
 
 
 async def sleep_zero_times(count: int) -> None:
@@ -213,6 +232,7 @@ BENCHES: dict[str, Callable[[asyncio.AbstractEventLoop], Sample]] = {
     "call-soon-batch": call_soon_batch,
     "call-later-cancel": call_later_cancel,
     "call-later-cancel-50000": call_later_cancel_pending,
+    "timers-10000-a-second": timers_close,
     "sleep-0": sleep_zero,
     "future-wakeup": future_wakeup,
     "gather-20000": gather_tasks,

@@ -227,6 +227,7 @@ class TimersHeapForTests:
         """ValueError for a key that is in use."""
     def cancel(self, key: int) -> None:
         """KeyError for a key that is not in use."""
+    def has_two_before(self, when: float) -> bool: ...
     def peek(self) -> float | None:
         """The earliest time, or None."""
     def pop_due(self, now: float) -> list[int]:

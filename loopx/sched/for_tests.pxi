@@ -78,6 +78,9 @@ cdef class TimersHeapForTests:
         cdef Timer *timer = timers_heap_first(&self.heap)
         return None if timer == NULL else timer.when
 
+    def has_two_before(self, double when):
+        return timers_heap_has_two_before(&self.heap, when)
+
     def pop_due(self, double now):
         cdef Timer *timer = timers_heap_first(&self.heap)
         cdef list keys = []

@@ -99,6 +99,12 @@ cdef inline Timer *timers_heap_first(TimersHeap *heap) noexcept nogil:
     return heap.timers[0] if heap.length else NULL
 
 
+cdef inline bint timers_heap_has_two_before(TimersHeap *heap, double when) noexcept nogil:
+    """Whether another timer than the earliest is due before `when`, too."""
+    return (heap.length > 1 and heap.timers[1].when < when
+            or heap.length > 2 and heap.timers[2].when < when)
+
+
 cdef inline void timers_heap_free(TimersHeap *heap) noexcept nogil:
     free(heap.timers)
     heap.timers = NULL

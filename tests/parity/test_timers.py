@@ -15,6 +15,7 @@ from fractions import Fraction
 import pytest
 
 from tests.support.loops import ExceptionRecorder, run_once, run_turns
+from tests.support.net import only_on
 
 LATE_S = 0.5
 # asyncio calls a timer that is due within the clock's resolution due.
@@ -53,6 +54,38 @@ def test_many_sleeps_are_never_early(loop):
     lateness_s = loop.run_until_complete(main())
     assert min(lateness_s) >= -EARLY_S
     assert max(lateness_s) < LATE_S
+
+
+@only_on("loopx")
+def test_timers_that_follow_each_other_closely_share_a_wake_up(loop):
+    """asyncio's share one because epoll counts milliseconds."""
+    begin_s = loop.time() + 0.02
+    late_s = []
+    for number in range(2000):
+        when_s = begin_s + number / 10_000
+        loop.call_at(when_s, lambda when_s: late_s.append(loop.time() - when_s), when_s)
+    loop.call_at(begin_s + 0.2, loop.stop)
+    enters = loop.stats()["enters"]
+    loop.run_forever()
+    assert len(late_s) == 2000 and min(late_s) >= -EARLY_S
+    assert loop.stats()["enters"] - enters < 400, "one for each millisecond, and a few"
+
+
+@only_on("loopx")
+def test_a_timer_alone_waits_for_no_other(loop):
+    """asyncio's wait for a millisecond at least. One far off is no company."""
+    took_s = []
+
+    async def main():
+        far = loop.call_later(60, print)
+        for _ in range(50):
+            began_s = loop.time()
+            await asyncio.sleep(0.0002)
+            took_s.append(loop.time() - began_s)
+        far.cancel()
+
+    loop.run_until_complete(main())
+    assert sorted(took_s)[len(took_s) // 4] < 0.0009
 
 
 def test_timers_fire_in_order_of_time(loop):

@@ -90,6 +90,11 @@ class HeapMachine(RuleBasedStateMachine):
             live = self.live()
             assert self.heap.peek() == (live[0][0] if live else None)
 
+    @rule(when=TIMES)
+    def look_for_two(self, when):
+        second = [time for time, _ in self.live()][1:2]
+        assert self.heap.has_two_before(when) == (second != [] and second[0] < when)
+
 
 HeapMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
 TestHeap = HeapMachine.TestCase
