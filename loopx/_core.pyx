@@ -57,6 +57,7 @@ include "io/wakeup.pxi"                   # the self-pipe that signals write to
 include "transports/stream_reads.pxi"     # what StreamReader's reads return
 include "transports/stream_reader.pxi"    # feeding asyncio.StreamReader
 include "transports/tls.pxi"              # TLS: asyncio's, compiled where it is hot
+include "transports/gathering.pxi"        # several pieces sent by one call
 include "transports/transport.pxi"        # what all transports share: protocol, state, closing
 include "transports/socket.pxi"           # what those on sockets add: addresses
 include "transports/receiving.pxi"        # the receiving half of a stream

@@ -89,7 +89,17 @@ cdef extern from "<sys/stat.h>" nogil:
     bint S_ISFIFO(unsigned int mode)
     bint S_ISSOCK(unsigned int mode)
 
+cdef extern from "<sys/uio.h>" nogil:
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+    ssize_t posix_writev "writev"(int fd, const iovec *parts, int count)
+
 cdef extern from "<sys/socket.h>" nogil:
+    struct msghdr:
+        iovec *msg_iov
+        size_t msg_iovlen
+    ssize_t posix_sendmsg "sendmsg"(int fd, const msghdr *message, int flags)
     struct sockaddr:
         unsigned short sa_family
     struct sockaddr_storage:

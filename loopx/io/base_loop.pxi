@@ -29,6 +29,7 @@ cdef class BaseLoop(Scheduler):
     cdef Engine engine
     cdef unsigned long long turns    # taken so far
     cdef list unsent                 # transports that were written to since the last submission
+    cdef Py_ssize_t batch_bytes      # of theirs, about
     cdef PyObject **owners           # by descriptor: the transport that uses it, borrowed
     cdef int owners_length
     cdef char *datagram_space        # what datagrams are received into; NULL until needed
@@ -139,6 +140,7 @@ cdef class BaseLoop(Scheduler):
         cdef list unsent = self.unsent
         cdef Py_ssize_t done = 0
         self.unsent = []
+        self.batch_bytes = 0
         if len(unsent) == 1 and self.engine.in_flight <= LONELY_IN_FLIGHT:
             return (<SendingTransport>unsent[0]).send_alone()
         try:
@@ -149,6 +151,11 @@ cdef class BaseLoop(Scheduler):
             if done < len(unsent):             # an exception handler raised
                 self.unsent = unsent[done:] + self.unsent
         return 0
+
+    cdef int send_batch(self) except -1:
+        """Send what is unsent before the turn ends: so much is not kept in memory."""
+        self.send_unsent()
+        return self.engine.flush_sends()
 
 
 cdef class SendingTransport(TransportBase):

@@ -45,6 +45,10 @@ cdef class Engine:
         """Submit now, without waiting: what was cancelled is cancelled when this returns."""
         raise NotImplementedError
 
+    cdef int flush_sends(self) except -1:
+        """As flush(), right after sends were submitted: quiet ones are over, as after wait()."""
+        raise NotImplementedError
+
     cdef int wait(self, long long timeout_ns) except -1:
         """Submit, wait for a completion (negative: for ever; 0: not at all), collect."""
         raise NotImplementedError

@@ -21,6 +21,11 @@ cdef void fill_entry(io_uring_sqe *sqe, Operation *operation) noexcept:
             # A short send counts as a failure, which is not skipped.
             sqe.msg_flags = MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL
             sqe.flags = IOSQE_CQE_SKIP_SUCCESS
+    elif operation.kind == SEND_GATHERED:
+        sqe.opcode = IORING_OP_SENDMSG
+        sqe.addr = <uint64_t><size_t>operation.address
+        sqe.len = 1
+        sqe.msg_flags = MSG_NOSIGNAL | MSG_DONTWAIT
     else:
         sqe.opcode = IORING_OP_POLL_ADD
         sqe.poll32_events = operation.events       # little endian: no half words to swap

@@ -24,7 +24,8 @@ cdef enum OperationKind:
     POLL_MULTISHOT       # a completion at every change until cancelled
     RECEIVE_MULTISHOT    # receive into provided buffers until end of file, error or cancel
     SEND                 # send what there is room for of `length` bytes at `address`
-    SEND_QUIETLY         # the same, telling only of failure; see Engine.submit
+    SEND_GATHERED        # the same of the pieces that a msghdr at `address` names
+    SEND_QUIETLY         # as SEND, telling only of failure; see Engine.submit
 
 cdef enum OperationState:
     OPERATION_IDLE

@@ -22,7 +22,7 @@ cdef class RingEngine(EnteringEngine):
     cdef Operation wake_operation         # watches wake_fd; never read, each write completes it
     cdef OperationList quiet              # quiet sends since the last submission
     cdef bint quiet_are_old               # some of them are of an earlier wait
-    cdef bint waiting                     # in wait(): no callback has run since the turn's sends
+    cdef bint waiting                     # no callback has run since the last sends were started
     cdef OperationList queued             # wait for the loop to run
     cdef list queued_owners               # their references, item by item
     cdef list collected_owners            # of completions, while the loop does not run; in lists
@@ -235,6 +235,12 @@ cdef class RingEngine(EnteringEngine):
             self.collect()
         return 0
 
+    cdef int flush_sends(self) except -1:
+        if self.running and self.thread_is_ours() and not self.waiting:
+            self.enter(0, 0)
+            self.collect_waited()
+        return 0
+
     cdef int wait(self, long long timeout_ns) except -1:
         cdef int interrupted
         if self.queued.length:
@@ -266,14 +272,18 @@ cdef class RingEngine(EnteringEngine):
             interrupted = self.sleep(timeout_ns)
         elif ring_unsubmitted(&self.ring) or ring_has_kernel_work(&self.ring):
             self.enter(0, 0)
-        self.waiting = True
-        try:
-            self.collect()
-        finally:
-            self.waiting = False
+        self.collect_waited()
         if interrupted:
             PyErr_CheckSignals()       # Python's handlers run here, as after any EINTR
         return 0
+
+    cdef int collect_waited(self) except -1:
+        """collect(), where no callback has run since the sends were started."""
+        self.waiting = True
+        try:
+            return self.collect()
+        finally:
+            self.waiting = False
 
     cdef int collect(self) except -1:
         """Copy completions out of the ring, so that dispatching may submit and even suspend.

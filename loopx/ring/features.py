@@ -82,7 +82,7 @@ OPCODES = (
     Row("POLL_REMOVE", 7, "5.1", PLANNED + "changing a poll in place (update, Linux 5.13)"),
     Row("ACCEPT", 13, "5.5", PLANNED + "accepting in batches (multishot, Linux 5.19)"),
     Row("CONNECT", 16, "5.5", PLANNED + "connecting"),
-    Row("SENDMSG", 9, "5.3", PLANNED + "several buffers in one send"),
+    Row("SENDMSG", 9, "5.3", "sending several pieces at once"),
     Row("RECVMSG", 10, "5.3", PLANNED + "datagrams (multishot, Linux 6.0)"),
     Row("SEND_ZC", 47, "6.0", PLANNED + "sending large buffers without a copy"),
     Row("SHUTDOWN", 34, "5.11", PLANNED + "half-closing in order with sends"),

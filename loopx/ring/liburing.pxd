@@ -72,6 +72,7 @@ cdef extern from "liburing.h" nogil:
         IORING_OP_POLL_ADD
         IORING_OP_RECV
         IORING_OP_SEND
+        IORING_OP_SENDMSG
         IORING_ENTER_GETEVENTS
         IORING_ENTER_EXT_ARG
         IORING_SQ_CQ_OVERFLOW

@@ -217,8 +217,8 @@ cdef class WritePipeTransport(PipeTransport, AsyncioTransport):
             self.send_on()
         self.pause_protocol_if_full()
 
-    cdef ssize_t write_some(self, const char *start, size_t length) noexcept nogil:
-        return posix_write(self.fd, start, length)
+    cdef ssize_t write_some(self, Gather *gather) noexcept nogil:
+        return posix_writev(self.fd, gather.parts, <int>gather.message.msg_iovlen)
 
     cdef int send_on(self) except -1:
         """Wait for room for the rest; or end, when close() waited for the last byte."""

@@ -10,9 +10,8 @@
 # until the send's completion.
 
 cdef enum:
-    SEND_BYTES_MAX = 1 << 30     # an operation's length is 32 bits
-    QUIET_BYTES_MAX = 16384      # more is not kept in memory until a wait ends by itself
-    BATCHED_BYTES_MAX = 32768    # more costs less to copy at once, out of the processor's cache
+    BATCHED_BYTES_MAX = 49152    # more leaves at once, while it is in the processor's cache
+    BATCH_BYTES_MAX = 262144     # of all connections: what is written is kept in memory until then
 
 
 cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
@@ -23,6 +22,7 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
     cdef unsigned long long write_turn       # the last turn with a write
     cdef unsigned int writes                 # in that turn
     cdef unsigned int writes_expected        # as many as in the turn with writes before it
+    cdef object gathered                     # what an operation on several pieces needs
 
     cdef public bint _sendfile_busy      # nothing else may be written (loopx/sendfile.py)
 
@@ -87,6 +87,8 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
             self.pause_protocol_if_full()
         finally:                              # pause_writing may raise KeyboardInterrupt
             self.send_rest()
+        if self.loop.batch_bytes > BATCH_BYTES_MAX and self.loop.running_thread == current_thread():
+            return self.loop.send_batch()
         return 0
 
     @cython.nonecheck(False)
@@ -134,6 +136,7 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
         if not self.in_unsent and self.send_operation.state == OPERATION_IDLE:
             self.in_unsent = True
             self.loop.unsent.append(self)
+            self.loop.batch_bytes += self.unsent_bytes
             if self.loop.running_thread and self.loop.running_thread != current_thread():
                 self.loop.wake_up()          # a caller's mistake, but no reason to lose bytes
         return 0
@@ -143,19 +146,34 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
         self.in_unsent = False
         if self.sending is None or self.lost or self.send_operation.state != OPERATION_IDLE:
             return 0
-        if self.pieces is not None and self.sent_bytes == 0:
-            self.join_pieces()
         if not self.descriptor_is_ours():
             return self.write_failed(EBADF)
         if self.full:
             self.send_operation.kind = POLL
             self.send_operation.events = POLLOUT
             return self.loop.engine.submit(&self.send_operation)
+        if self.pieces is not None:
+            if self.gather_for_turn():
+                return self.loop.engine.submit(&self.send_operation)
+            self.join_pieces()
         self.send_operation.address = PyBytes_AS_STRING(self.sending) + self.sent_bytes
         self.send_operation.length = min(PyBytes_GET_SIZE(self.sending) - self.sent_bytes,
                                          SEND_BYTES_MAX)
         self.send_operation.kind = SEND if self.success_matters() else SEND_QUIETLY
         return self.loop.engine.submit(&self.send_operation)
+
+    cdef bint gather_for_turn(self) except -1:
+        """Have the operation send several pieces, if they are not so small that they are joined."""
+        cdef bytes space = PyBytes_FromStringAndSize(NULL, sizeof(Gather))
+        cdef Gather *gather = <Gather *>PyBytes_AS_STRING(space)
+        gather_begin(gather, self.sending, self.sent_bytes)
+        if not gather_more(gather, self.pieces):
+            return False
+        self.gathered = (space, self.sending, self.pieces[:gather.message.msg_iovlen - 1])
+        self.send_operation.address = &gather.message
+        self.send_operation.length = gather.length
+        self.send_operation.kind = SEND_GATHERED
+        return True
 
     cdef int send_alone(self) except -1:
         """Nobody else has something to send in this turn."""
@@ -178,11 +196,12 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
     cdef inline bint success_matters(self) noexcept:
         """Whether something is to be done when this send is over, or its bytes weigh much."""
         return (self.state_matters() or self.pieces is not None or self.sent_bytes != 0
-                or self.unsent_bytes > QUIET_BYTES_MAX)
+                or self.unsent_bytes > BATCHED_BYTES_MAX)
 
     @cython.nonecheck(False)
     cdef int sent(self, int result) except -1:
         """The completion of a send, or of waiting for room."""
+        self.gathered = None
         if self.lost:
             self.sending = None
             self.pieces = None
@@ -243,8 +262,11 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
     cdef bint never_blocks(self) noexcept:
         return True
 
-    cdef ssize_t write_some(self, const char *start, size_t length) noexcept nogil:
-        return posix_send(self.fd, start, length, MSG_DONTWAIT | MSG_NOSIGNAL)
+    cdef ssize_t write_some(self, Gather *gather) noexcept nogil:
+        if gather.message.msg_iovlen > 1:
+            return posix_sendmsg(self.fd, &gather.message, MSG_DONTWAIT | MSG_NOSIGNAL)
+        return posix_send(self.fd, gather.parts[0].iov_base, gather.parts[0].iov_len,
+                          MSG_DONTWAIT | MSG_NOSIGNAL)
 
     # ---- ending ---------------------------------------------------------------------------
 

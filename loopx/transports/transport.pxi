@@ -10,7 +10,6 @@
 cdef enum:
     HIGH_WATER_BYTES = 65536
     WARN_AFTER_LOST_WRITES = 5        # as asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES
-    JOIN_BYTES = 65536                # pieces up to this many bytes together are copied into one
     QUICK_CALL_BYTES = 16384          # releasing the GIL would take as long as to write these
 
 cdef str CONNECTION_MADE = "connection_made"
@@ -199,19 +198,11 @@ cdef class DescriptorTransport(SendingTransport):
         return 0
 
     cdef int join_pieces(self) except -1:
-        """Make one piece of the small ones at the head, so that they leave in one send."""
-        cdef Py_ssize_t total = PyBytes_GET_SIZE(self.sending)
-        cdef Py_ssize_t count = 0
-        for piece in self.pieces:
-            total += PyBytes_GET_SIZE(piece)
-            if total > JOIN_BYTES:
-                break
-            count += 1
-        if count:
-            self.sending = b"".join([self.sending, *self.pieces[:count]])
-            del self.pieces[:count]
-        if not self.pieces:
-            self.pieces = None
+        """Make one piece of the small ones at the head, unless the first is half sent."""
+        if self.sent_bytes == 0:
+            self.sending = join_small(self.sending, self.pieces)
+            if not self.pieces:
+                self.pieces = None
         return 0
 
     @cython.nonecheck(False)
@@ -219,24 +210,21 @@ cdef class DescriptorTransport(SendingTransport):
         """Send without the ring what the kernel takes now. Nothing is in flight."""
         cdef ssize_t sent
         cdef int error
-        cdef const char *start
         cdef Py_ssize_t length
-        cdef object data                      # kept while the GIL is released
+        cdef Gather gather
+        cdef object kept                      # while the GIL is released
         cdef PyThreadState *released
         while self.sending is not None:
-            if self.pieces is not None and self.sent_bytes == 0:
-                self.join_pieces()
             if not self.descriptor_is_ours():
                 return self.write_failed(EBADF)
-            data = self.sending
-            start = PyBytes_AS_STRING(data) + self.sent_bytes
-            length = PyBytes_GET_SIZE(self.sending) - self.sent_bytes
+            kept = self.gather(&gather)
+            length = gather.length
             self.send_operation.state = OPERATION_BY_OWNER
             if self.never_blocks():
                 released = NULL if length <= QUICK_CALL_BYTES else release_gil_for_others(length)
             else:
                 released = PyEval_SaveThread()
-            sent = self.write_some(start, length)
+            sent = self.write_some(&gather)
             error = errno
             take_gil_back(released)
             self.send_operation.state = OPERATION_IDLE
@@ -255,27 +243,43 @@ cdef class DescriptorTransport(SendingTransport):
                 return 0
         return 0
 
+    cdef object gather(self, Gather *gather):
+        """Name what is to be sent next; whoever sends it keeps what is returned."""
+        cdef object first
+        if self.pieces is not None:
+            gather_begin(gather, self.sending, self.sent_bytes)
+            if gather_more(gather, self.pieces):
+                return (self.sending, self.pieces[:gather.message.msg_iovlen - 1])
+            self.join_pieces()
+        first = self.sending
+        gather_begin(gather, first, self.sent_bytes)
+        return first
+
     @cython.nonecheck(False)
     cdef void advance(self, Py_ssize_t sent) noexcept:
         """The kernel took the next `sent` bytes."""
+        cdef Py_ssize_t rest
         self.unsent_bytes -= sent
-        self.sent_bytes += sent
-        if self.sent_bytes < PyBytes_GET_SIZE(self.sending):
-            return
-        self.sent_bytes = 0
-        data, self.sending = self.sending, None
-        self.loop.engine.take_back_bytes(data)
-        if self.pieces is not None:
-            self.sending = self.pieces.pop(0)
-            if not self.pieces:
-                self.pieces = None
+        while self.sending is not None:
+            rest = PyBytes_GET_SIZE(self.sending) - self.sent_bytes
+            if sent < rest:
+                self.sent_bytes += sent
+                return
+            sent -= rest
+            self.sent_bytes = 0
+            data, self.sending = self.sending, None
+            self.loop.engine.take_back_bytes(data)
+            if self.pieces is not None:
+                self.sending = self.pieces.pop(0)
+                if not self.pieces:
+                    self.pieces = None
 
     cdef bint never_blocks(self) noexcept:
         """Whether write_some() may keep the GIL. Overridden."""
         return False                          # a pipe's O_NONBLOCK is also its other users'
 
-    cdef ssize_t write_some(self, const char *start, size_t length) noexcept nogil:
-        """send(2) or write(2), without waiting: the bytes taken, or -1 and errno. Overridden."""
+    cdef ssize_t write_some(self, Gather *gather) noexcept nogil:
+        """send(2) or writev(2), not waiting: the bytes taken, or -1 and errno. Overridden."""
         return -1
 
     cdef int write_failed(self, int error) except -1:

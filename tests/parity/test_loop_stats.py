@@ -231,7 +231,7 @@ async def among_others(loop, protocol, stack):
     return transport, peer
 
 
-@pytest.mark.parametrize(("length", "calls"), [(20_000, 0), (40_000, 1)])
+@pytest.mark.parametrize(("length", "calls"), [(40_000, 0), (60_000, 1)])
 def test_bulk_is_sent_at_once(loop, length, calls):
     async def main():
         with contextlib.ExitStack() as stack:

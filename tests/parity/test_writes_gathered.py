@@ -1,0 +1,151 @@
+"""Pieces that are sent as they lie, and batches that leave before their turn ends.
+
+Owns: what loopx/transports/gathering.pxi and BaseLoop.send_batch() promise: every byte once and in
+order, whatever the sizes of pieces, a full socket or an end in the middle.
+Thread: the test's own; the peer reads in a worker thread where it is much.
+"""
+
+import asyncio
+import contextlib
+import random
+
+import pytest
+
+from tests.support.net import only_on, run, small_send_buffer, tcp_pair, turns, with_peer
+from tests.support.payload import digest, pattern
+from tests.support.pipes import digest_to_eof, write_pipe
+from tests.support.recorders import Recorder
+
+SIZES = (1, 200, 4_000, 9_000, 20_000, 70_000)
+
+
+def pieces_of(seed):
+    chance = random.Random(seed)
+    count = chance.choice([2, 3, 16, 17, 30])
+    data = pattern(sum(sizes := [chance.choice(SIZES) for _ in range(count)]))
+    return [data[sum(sizes[:at]):sum(sizes[:at + 1])] for at in range(count)]
+
+
+async def others(stack, count, factory=asyncio.Protocol):
+    """So many more connections, with which writes are batched: (transport, peer's socket) each."""
+    loop = asyncio.get_running_loop()
+    made = []
+    for _ in range(count):
+        peer, ours = tcp_pair()
+        peer.setblocking(False)
+        stack.callback(peer.close)
+        transport, _ = await loop.connect_accepted_socket(factory, ours)
+        stack.callback(transport.abort)
+        made.append((transport, peer))
+    await turns()
+    return made
+
+
+@pytest.mark.parametrize("way", ["writelines", "write"])
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("narrow", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+def test_pieces_of_any_size_arrive_in_order(loop, seed, narrow, alone, way):
+    pieces = pieces_of(seed)
+
+    async def main():
+        with contextlib.ExitStack() as stack:
+            if not alone:
+                await others(stack, 8)
+            async with with_peer(Recorder) as (protocol, peer):
+                if narrow:
+                    small_send_buffer(protocol.transport.get_extra_info("socket"))
+                if way == "writelines":
+                    protocol.transport.writelines(pieces)
+                else:
+                    for piece in pieces:
+                        protocol.transport.write(piece)
+                await asyncio.sleep(0)
+                protocol.transport.writelines(pieces)
+                protocol.transport.close()
+                assert await peer.recv_to_eof() == 2 * b"".join(pieces)
+                assert await protocol.lost is None
+        await turns()
+
+    run(loop, main())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_pieces_in_a_pipe(loop, seed):
+    pieces = pieces_of(seed)
+
+    async def main():
+        async with write_pipe() as (protocol, reader):
+            read = asyncio.create_task(asyncio.to_thread(digest_to_eof, reader))
+            for _ in range(5):
+                protocol.transport.writelines(pieces)
+                await asyncio.sleep(0)
+            protocol.transport.close()
+            whole = 5 * b"".join(pieces)
+            assert await read == (len(whole), digest(whole))
+
+    run(loop, main())
+
+
+@pytest.mark.parametrize("end", ["abort", "close", "write_eof"])
+def test_an_end_right_after_pieces(loop, end):
+    """They may be in flight then: memory that the kernel was lent stays."""
+    async def main():
+        with contextlib.ExitStack() as stack:
+            made = await others(stack, 20)
+            for round_number in range(3):
+                for transport, _ in made:
+                    transport.writelines([bytes(5_000), bytes(20_000), b"x" * 300])
+                if round_number == 1:
+                    await asyncio.sleep(0)
+            for transport, _ in made:
+                getattr(transport, end)()
+            await turns(20)
+        await turns()
+
+    run(loop, main())
+
+
+@only_on("loopx")
+def test_a_batch_leaves_before_it_takes_much_memory(loop):
+    """asyncio sends at once. The transports' own count says what is kept."""
+    async def main():
+        with contextlib.ExitStack() as stack:
+            made = await others(stack, 100)
+            before = loop.stats()["enters"]
+            for transport, _ in made:
+                transport.write(bytes(20_000))
+                kept = sum(each.get_write_buffer_size() for each, _ in made)
+                assert kept <= 262_144 + 20_000
+            assert 5 <= loop.stats()["enters"] - before <= 10
+            await turns()
+            for _, peer in made:
+                assert len(await loop.sock_recv(peer, 100_000)) == 20_000
+        await turns()
+
+    run(loop, main())
+
+
+@only_on("loopx")
+def test_a_batch_meets_sockets_that_are_full(loop):
+    """What finds no room waits for it, and the rest of the batch does not. asyncio has none."""
+    data = pattern(3_000_000)
+
+    async def main():
+        with contextlib.ExitStack() as stack:
+            made = await others(stack, 30)
+            for transport, _ in made:
+                transport.set_write_buffer_limits(1 << 30)
+            for at in range(0, len(data), 30_000):
+                for transport, _ in made:
+                    transport.write(data[at:at + 30_000])
+            for transport, _ in made:
+                transport.close()
+            for _, peer in made:
+                got = bytearray()
+                while piece := await loop.sock_recv(peer, 1 << 20):
+                    got += piece
+                assert bytes(got) == data
+        await turns()
+
+    run(loop, main())
