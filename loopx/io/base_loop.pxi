@@ -153,7 +153,12 @@ cdef class BaseLoop(Scheduler):
         return 0
 
     cdef int send_batch(self) except -1:
-        """Send what is unsent before the turn ends: so much is not kept in memory."""
+        """Send what is unsent before the turn ends: so much is not kept in memory.
+
+        Not while sends are being settled, whose list would change.
+        """
+        if self.engine.waiting:
+            return 0
         self.send_unsent()
         return self.engine.flush_sends()
 

@@ -15,6 +15,7 @@ cdef class Engine:
     cdef unsigned long long enters          # those of them that submit and wait
     cdef unsigned long long submissions
     cdef unsigned long long completions
+    cdef bint waiting                       # no callback has run since the last sends were started
     cdef Py_ssize_t in_flight               # operations not idle, internal ones left out
     cdef Spin spin                          # when to look for completions before sleeping
     cdef unsigned long long spins           # how often that was done

@@ -22,7 +22,6 @@ cdef class RingEngine(EnteringEngine):
     cdef Operation wake_operation         # watches wake_fd; never read, each write completes it
     cdef OperationList quiet              # quiet sends since the last submission
     cdef bint quiet_are_old               # some of them are of an earlier wait
-    cdef bint waiting                     # no callback has run since the last sends were started
     cdef OperationList queued             # wait for the loop to run
     cdef list queued_owners               # their references, item by item
     cdef list collected_owners            # of completions, while the loop does not run; in lists
@@ -236,7 +235,7 @@ cdef class RingEngine(EnteringEngine):
         return 0
 
     cdef int flush_sends(self) except -1:
-        if self.running and self.thread_is_ours() and not self.waiting:
+        if self.running and self.thread_is_ours():
             self.enter(0, 0)
             self.collect_waited()
         return 0
@@ -249,8 +248,7 @@ cdef class RingEngine(EnteringEngine):
             self.cancel_for_others()
         if self.collected_head != self.collected_tail:
             timeout_ns = 0
-        else:
-            self.collected_head = self.collected_tail = 0
+        self.rewind_collected()
         if self.control is None:
             if timeout_ns == 0:
                 if self.abandoned:

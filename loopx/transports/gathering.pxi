@@ -5,6 +5,7 @@
 cdef enum:
     GATHERED_PIECES_MAX = 16
     GATHERED_BYTES_MIN = 16384
+    GATHERED_BYTES_EACH = 4096   # on average
     JOINED_BYTES_MAX = 65536
     SEND_BYTES_MAX = 1 << 30     # an operation's length is 32 bits
 
@@ -35,7 +36,7 @@ cdef bint gather_more(Gather *gather, list pieces) except -1:
         gather.parts[count].iov_len = PyBytes_GET_SIZE(piece)
         gather.length = length
         count += 1
-    if gather.length < GATHERED_BYTES_MIN or count == 1:
+    if count == 1 or gather.length < max(GATHERED_BYTES_MIN, count * GATHERED_BYTES_EACH):
         gather.length = gather.parts[0].iov_len
         return False
     gather.message.msg_iovlen = count

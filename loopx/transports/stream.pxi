@@ -136,7 +136,8 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
         if not self.in_unsent and self.send_operation.state == OPERATION_IDLE:
             self.in_unsent = True
             self.loop.unsent.append(self)
-            self.loop.batch_bytes += self.unsent_bytes
+            if not self.full:                # else it waits for room
+                self.loop.batch_bytes += self.unsent_bytes
             if self.loop.running_thread and self.loop.running_thread != current_thread():
                 self.loop.wake_up()          # a caller's mistake, but no reason to lose bytes
         return 0

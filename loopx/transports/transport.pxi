@@ -245,34 +245,35 @@ cdef class DescriptorTransport(SendingTransport):
 
     cdef object gather(self, Gather *gather):
         """Name what is to be sent next; whoever sends it keeps what is returned."""
-        cdef object first
+        gather_begin(gather, self.sending, self.sent_bytes)
         if self.pieces is not None:
-            gather_begin(gather, self.sending, self.sent_bytes)
             if gather_more(gather, self.pieces):
                 return (self.sending, self.pieces[:gather.message.msg_iovlen - 1])
             self.join_pieces()
-        first = self.sending
-        gather_begin(gather, first, self.sent_bytes)
-        return first
+            gather_begin(gather, self.sending, self.sent_bytes)
+        return self.sending
 
     @cython.nonecheck(False)
     cdef void advance(self, Py_ssize_t sent) noexcept:
         """The kernel took the next `sent` bytes."""
-        cdef Py_ssize_t rest
+        cdef Py_ssize_t rest, taken = 0
         self.unsent_bytes -= sent
         while self.sending is not None:
             rest = PyBytes_GET_SIZE(self.sending) - self.sent_bytes
             if sent < rest:
                 self.sent_bytes += sent
-                return
+                break
             sent -= rest
             self.sent_bytes = 0
             data, self.sending = self.sending, None
             self.loop.engine.take_back_bytes(data)
-            if self.pieces is not None:
-                self.sending = self.pieces.pop(0)
-                if not self.pieces:
-                    self.pieces = None
+            if self.pieces is not None and taken < len(self.pieces):
+                self.sending = self.pieces[taken]
+                taken += 1
+        if taken:
+            del self.pieces[:taken]
+            if not self.pieces:
+                self.pieces = None
 
     cdef bint never_blocks(self) noexcept:
         """Whether write_some() may keep the GIL. Overridden."""

@@ -106,6 +106,63 @@ def test_an_end_right_after_pieces(loop, end):
     run(loop, main())
 
 
+@pytest.mark.parametrize("room", [0, 4096])
+def test_pieces_of_many_connections_in_one_batch(loop, room):
+    """Each has what it names in memory of its own until the kernel has taken it."""
+    async def main():
+        with contextlib.ExitStack() as stack:
+            made = await others(stack, 20)
+            sent = []
+            for number, (transport, _) in enumerate(made):
+                if room:
+                    small_send_buffer(transport.get_extra_info("socket"))
+                whole = pattern(1_000_000)[number * 1_000:number * 1_000 + 18_300]
+                transport.writelines([whole[:300], whole[300:6_000], whole[6_000:]])
+                del transport
+                sent.append(whole)
+            for (transport, peer), whole in zip(made, sent, strict=True):
+                transport.close()
+                got = bytearray()
+                while piece := await loop.sock_recv(peer, 1 << 20):
+                    got += piece
+                assert bytes(got) == whole
+        await turns()
+
+    run(loop, main())
+
+
+@only_on("loopx")
+def test_what_waits_for_room_ends_no_batch(loop):
+    """asyncio has none."""
+    async def main():
+        with contextlib.ExitStack() as stack:
+            made = await others(stack, 30)
+            before = loop.stats()["enters"]
+            for transport, _ in made:
+                transport.write(bytes(9_000_000))          # more than it takes
+            assert loop.stats()["enters"] - before <= 2
+        await turns()
+
+    run(loop, main())
+
+
+@only_on("loopx")
+def test_a_backlog_of_small_pieces_is_no_burden(loop):
+    """Joined, not taken from the list one by one. asyncio sends each at once."""
+    async def main():
+        async with with_peer(Recorder) as (protocol, peer):
+            protocol.transport.set_write_buffer_limits(1 << 30)
+            pieces = [bytes(2_000)] * 200_000
+            began = loop.time()
+            read = asyncio.create_task(peer.recv_to_eof())
+            protocol.transport.writelines(pieces)
+            protocol.transport.close()
+            assert len(await read) == 400_000_000
+            return loop.time() - began
+
+    assert run(loop, main()) < 30
+
+
 @only_on("loopx")
 def test_a_batch_leaves_before_it_takes_much_memory(loop):
     """asyncio sends at once. The transports' own count says what is kept."""
