@@ -165,8 +165,12 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
 
     cdef bint gather_for_turn(self) except -1:
         """Have the operation send several pieces, if they are not so small that they are joined."""
-        cdef bytes space = PyBytes_FromStringAndSize(NULL, sizeof(Gather))
-        cdef Gather *gather = <Gather *>PyBytes_AS_STRING(space)
+        cdef bytes space
+        cdef Gather *gather
+        if self.unsent_bytes < GATHERED_BYTES_MIN:      # a header and a small answer: most writes
+            return False
+        space = PyBytes_FromStringAndSize(NULL, sizeof(Gather))
+        gather = <Gather *>PyBytes_AS_STRING(space)
         gather_begin(gather, self.sending, self.sent_bytes)
         if not gather_more(gather, self.pieces):
             return False

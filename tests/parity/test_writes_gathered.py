@@ -26,7 +26,7 @@ def pieces_of(seed):
     return [data[sum(sizes[:at]):sum(sizes[:at + 1])] for at in range(count)]
 
 
-async def others(stack, count, factory=asyncio.Protocol):
+async def others(stack, count):
     """So many more connections, with which writes are batched: (transport, peer's socket) each."""
     loop = asyncio.get_running_loop()
     made = []
@@ -34,7 +34,7 @@ async def others(stack, count, factory=asyncio.Protocol):
         peer, ours = tcp_pair()
         peer.setblocking(False)
         stack.callback(peer.close)
-        transport, _ = await loop.connect_accepted_socket(factory, ours)
+        transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, ours)
         stack.callback(transport.abort)
         made.append((transport, peer))
     await turns()
@@ -118,7 +118,6 @@ def test_pieces_of_many_connections_in_one_batch(loop, room):
                     small_send_buffer(transport.get_extra_info("socket"))
                 whole = pattern(1_000_000)[number * 1_000:number * 1_000 + 18_300]
                 transport.writelines([whole[:300], whole[300:6_000], whole[6_000:]])
-                del transport
                 sent.append(whole)
             for (transport, peer), whole in zip(made, sent, strict=True):
                 transport.close()
