@@ -51,6 +51,7 @@ PROGRAMS = (
         remedy="it needs valgrind's headers: apt-get install valgrind",
         flags=("-shared", "-fPIC"),
     ),
+    Program("core_distance", ("load/core_distance.c",), (), flags=("-pthread",)),
     Program(
         "echo_load",
         ("load/echo_load.c", "load/channel.c"),

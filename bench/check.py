@@ -23,10 +23,13 @@ from rich.table import Table
 from bench import report
 from bench.build import BuildError, executable
 from bench.clients import Metrics
+from bench.core_distance import core_distance
 from bench.loops import REFERENCE, SUBJECT
 from bench.measure import measure
 from bench.options import at_least, time_s
-from bench.results import Failure, RowResult, describe_machine, describe_versions, is_busy, load
+from bench.results import (
+    Failure, RowResult, describe_machine, describe_versions, is_disturbed, load,
+)
 from bench.rows import Row, all_rows, choose_rows
 from bench.run import Display, choose_loops
 from bench.schedule import plan_row, run_rounds
@@ -34,6 +37,7 @@ from bench.verdict import LEAST_SHARE, Judgement, Outcome, judge, judge_row, rec
 
 LOOPS = (REFERENCE, SUBJECT)
 AGAIN_ROUNDS = range(5, 16)
+SECONDS_TO_WAIT = 20.0    # in all, for cores that share a cache
 SAME_MACHINE = ("kernel", "cpu", "cores")
 SAME_VERSIONS = ("python", f"loop {REFERENCE}")
 
@@ -54,7 +58,7 @@ class Measuring:
         """Measure once. A disturbed run is only counted: repeating it could take for ever."""
         metrics = measure(row, loop, self.seconds)
         self.runs += 1
-        self.busy_runs += is_busy(metrics)
+        self.busy_runs += is_disturbed(metrics, core_distance.least_ns)
         return metrics
 
     def measure(self, rows: list[Row], rounds: int) -> None:
@@ -183,6 +187,7 @@ def main() -> int:
         return 2
     for note in notes:
         console.print(f"recorded elsewhere: {note}", highlight=False, markup=False)
+    core_distance.seconds_to_wait = SECONDS_TO_WAIT
     measuring = Measuring(console, arguments.seconds, deadline)
     try:
         measuring.measure([row for row in all_rows() if row.name in wanted], arguments.rounds)
@@ -194,7 +199,8 @@ def main() -> int:
     print_judgements(console, judgements, measuring)
     if measuring.busy_runs:
         console.print(f"In {measuring.busy_runs} of {measuring.runs} runs other processes used "
-                      "more than a tenth of a core: the fewer, the better the figures.")
+                      "more than a tenth of a core, or the cores shared no cache: the fewer, the "
+                      "better the figures.")
     took = arguments.time_limit - measuring.remaining_seconds()
     failed = [each for each in judgements if not each.is_pass]
     console.print(f"{len(judgements) - len(failed)} of {len(judgements)} rows are in order "

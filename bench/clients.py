@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.build import executable
+from bench.machine_use import MachineUse
 from bench.paths import BENCH, LOAD_CORE
-from bench.processes import MachineUse, RunError, Server, prepare_child, run_pinned
+from bench.processes import RunError, Server, prepare_child, run_pinned
 
 Metrics = dict[str, float]
 
@@ -49,7 +50,7 @@ def run_echo_load(
     with MachineUse(server.pid) as use:
         output = run_load(server, command, seconds + warmup_seconds + GRACE_SECONDS)
     metrics: Metrics = json.loads(output)
-    return with_machine_use(metrics, use)
+    return metrics | use.figures()
 
 
 def run_load(server: Server, command: list[str], timeout_seconds: float) -> str:
@@ -60,11 +61,6 @@ def run_load(server: Server, command: list[str], timeout_seconds: float) -> str:
         raise RunError(f"{error}{server.notes()}") from error
     server.check_alive()
     return output
-
-
-def with_machine_use(metrics: Metrics, use: MachineUse) -> Metrics:
-    """Return the figures with those of the machine's other work beside them."""
-    return metrics | {"other_cpu_share": use.other_cpu_share, "steal_share": use.steal_share}
 
 
 def run_wrk(server: Server, url: str, connections: int, seconds: int, warm_up: bool) -> Metrics:
@@ -91,7 +87,7 @@ def run_wrk(server: Server, url: str, connections: int, seconds: int, warm_up: b
     figures["requests_per_second"] = figures["requests"] / figures["seconds"]
     figures["cpu_us_per_request"] = server_seconds * 1e6 / figures["requests"]
     figures["server_cpu_share"] = server_seconds / figures["seconds"]
-    return with_machine_use(figures, use)
+    return figures | use.figures()
 
 
 @contextmanager

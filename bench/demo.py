@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import socket
 import sys
+from functools import partial
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench import report
 from bench.clients import WRK_WARMUP_SECONDS, Metrics, run_wrk
 from bench.loops import probe
+from bench.measure import measure_undisturbed
 from bench.options import at_least
 from bench.paths import EXAMPLES, ROOT, SERVER_CORE
 from bench.processes import RunError, Server, python_command
@@ -27,6 +29,7 @@ from bench.rows import Row
 from bench.schedule import rotated
 
 LOOPS = ("asyncio", "uvloop", "loopx")
+RETRIES = 2
 ROUTES = {"hello": "/", "json": "/json"}
 SCRIPT = str((EXAMPLES / "aiohttp_server.py").relative_to(ROOT))
 
@@ -70,7 +73,10 @@ def measure_routes(loop: str, connections: int, seconds: int) -> dict[str, Metri
     with start_server(loop) as server:
         for name, path in ROUTES.items():
             url = f"http://127.0.0.1:{server.port}{path}"
-            figures[name] = run_wrk(server, url, connections, seconds, warm_up=not figures)
+            warm_up = not figures
+            figures[name] = measure_undisturbed(
+                partial(run_wrk, server, url, connections, seconds, warm_up), RETRIES
+            )
     return figures
 
 

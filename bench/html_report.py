@@ -94,7 +94,8 @@ def surroundings(report: Json) -> list[tuple[str, str]]:
         ("versions", ", ".join(f"{name.removeprefix('loop ')} {version}"
                                for name, version in report["versions"].items())),
         ("loops that are absent", absent or "none"),
-        ("disturbed runs", f"{disturbed} (other processes used over a tenth of a core)"),
+        ("disturbed runs", f"{disturbed} (other processes used over a tenth of a core, "
+                           "or the cores shared no cache)"),
         ("complete", "yes" if report["complete"] else "no: it was interrupted"),
     ]
 

@@ -115,7 +115,7 @@ def measure_beside_idle(row: Row, loop: str, seconds: float) -> Metrics:
         for name in ("requests_per_second", "cpu_us_per_request", "p50_us", "p99_us")
     }
     ratio = beside["requests_per_second"] / alone["alone_requests_per_second"]
-    for name in ("other_cpu_share", "steal_share"):
+    for name in ("other_cpu_share", "steal_share", "core_distance_ns"):
         beside[name] = max(each[name] for each in (before, beside, after))
     return beside | alone | {"ratio": ratio, "resident_kib": grown / 1024 / own}
 

@@ -17,11 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.build import executable
-from bench.clients import Metrics, idle_connections, run_echo_load, run_wrk, with_machine_use
+from bench.clients import Metrics, idle_connections, run_echo_load, run_wrk
+from bench.core_distance import core_distance
 from bench.loops import loop_command
+from bench.machine_use import MachineUse
 from bench.paths import LOAD_CORE, SERVER_CORE
-from bench.processes import MachineUse, RunError, Server, run_pinned
-from bench.results import is_busy
+from bench.processes import RunError, Server, run_pinned
+from bench.results import is_disturbed
 from bench.rows import LIMITS, SERVED_GROUPS, Row, whole_seconds
 
 MICRO_TIMEOUT_SECONDS = 120.0
@@ -51,13 +53,13 @@ def measure(row: Row, loop: str, seconds: float) -> Metrics:
 
 
 def measure_undisturbed(measure_once: MeasureOnce, retries: int) -> Metrics:
-    """Measure once, and again up to ``retries`` times while other work takes CPU from the run.
+    """Measure once, and again up to ``retries`` times while the machine disturbs the run.
 
-    What is measured has no say in it: only the CPU time of other processes decides.
+    What is measured has no say in it: the CPU time of other processes and the cores' distance have.
     """
     metrics = measure_once()
     for _ in range(retries):
-        if not is_busy(metrics):
+        if not is_disturbed(metrics, core_distance.least_ns):
             break
         metrics = measure_once()
     return metrics
@@ -170,7 +172,7 @@ def measure_idle_memory(row: Row, loop: str) -> Metrics:
             grown = server.resident_bytes() - before
         server.check_alive()
     figures = {"resident_kib": grown / 1024 / connections, "base_kib": before / 1024}
-    return with_machine_use(figures, use)
+    return figures | use.figures()
 
 
 def measure_micro(row: Row, loop: str) -> Metrics:
@@ -181,6 +183,6 @@ def measure_micro(row: Row, loop: str) -> Metrics:
     command = loop_command(loop, "bench.micro", "--bench", row.kind)
     with MachineUse(None) as use:
         output = run_pinned(command, cores, MICRO_TIMEOUT_SECONDS)
-    figures = json.loads(output.splitlines()[-1])
+    figures: Metrics = json.loads(output.splitlines()[-1])
     figures.pop("samples_ns", None)
-    return with_machine_use(figures, use)
+    return figures | use.figures()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-import resource
 import select
 import signal
 import subprocess
@@ -214,48 +213,3 @@ def run_pinned(command: Sequence[str], cores: Sequence[int], timeout_seconds: fl
         reason = without_machine_paths(result.stderr.strip()) or "no message"
         raise RunError(f"{program} failed with code {result.returncode}: {reason}")
     return result.stdout
-
-
-class MachineUse:
-    """How much CPU others took while a run was measured: a busy machine spoils the figures.
-
-    Used as a context manager around a run; then ``other_cpu_share`` is the CPU time, as a share of
-    one core, that went neither to ``server_pid`` nor to this process and its ended children, and
-    ``steal_share`` the part that the hypervisor took.
-    """
-
-    def __init__(self, server_pid: int | None) -> None:
-        self.server_pid = server_pid
-        self.other_cpu_share = 0.0
-        self.steal_share = 0.0
-
-    def __enter__(self) -> MachineUse:
-        self.before = self.sample()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is not None:
-            return
-        after = self.sample()
-        elapsed, busy, ours, stolen = (a - b for a, b in zip(after, self.before, strict=True))
-        self.other_cpu_share = max(busy - ours, 0.0) / elapsed
-        self.steal_share = stolen / elapsed
-
-    def sample(self) -> tuple[float, float, float, float]:
-        """Return (now, busy, ours, stolen), all in seconds."""
-        ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
-        ticks_per_second = os.sysconf("SC_CLK_TCK")
-        user, nice, system, _, _, irq, softirq, steal = ticks[:8]
-        ours = 0.0
-        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
-            usage = resource.getrusage(who)
-            ours += usage.ru_utime + usage.ru_stime
-        if self.server_pid is not None:
-            ours += process_cpu_seconds(self.server_pid)
-        busy = (user + nice + system + irq + softirq) / ticks_per_second
-        return time.monotonic(), busy, ours, steal / ticks_per_second

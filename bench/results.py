@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import subprocess
@@ -20,6 +21,7 @@ from statistics import median
 from typing import Any
 
 from bench.clients import Metrics
+from bench.core_distance import is_apart
 from bench.loops import REFERENCE
 from bench.paths import RESULTS, ROOT
 from bench.rows import Row
@@ -203,6 +205,8 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Return the report as it is stored."""
         runs = [run for row in self.rows for run in row.runs]
+        least_ns = min((run.metrics.get("core_distance_ns", math.inf) for run in runs),
+                       default=math.inf)
         return {
             "schema": SCHEMA,
             "name": self.name,
@@ -216,7 +220,7 @@ class Report:
             "loops": self.loops,
             "absent": self.absent,
             "runs": len(runs),
-            "runs_on_busy_machine": sum(is_busy(run.metrics) for run in runs),
+            "runs_on_busy_machine": sum(is_disturbed(run.metrics, least_ns) for run in runs),
             "failures": [asdict(failure) for failure in self.failures],
             "rows": [row.to_json() for row in self.rows],
         }
@@ -229,9 +233,11 @@ class Report:
         return unfinished.replace(self.path)
 
 
-def is_busy(metrics: Metrics) -> bool:
-    """Return whether other processes, or the hypervisor, took much of a core during the run."""
-    return metrics.get("other_cpu_share", 0) + metrics.get("steal_share", 0) > BUSY_SHARE
+def is_disturbed(metrics: Metrics, least_core_distance_ns: float) -> bool:
+    """Return whether others took much of a core during the run, or the cores were apart."""
+    taken = metrics.get("other_cpu_share", 0) + metrics.get("steal_share", 0)
+    distance_ns = metrics.get("core_distance_ns", 0)
+    return taken > BUSY_SHARE or is_apart(distance_ns, least_core_distance_ns)
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -269,7 +269,7 @@ def describe_run(report: Json) -> str:
     if report["runs_on_busy_machine"]:
         text += (
             f" In {report['runs_on_busy_machine']} of {report['runs']} runs other processes used "
-            "more than a tenth of a core."
+            "more than a tenth of a core, or the cores shared no cache."
         )
     if not report["complete"]:
         text += " The run was interrupted."
