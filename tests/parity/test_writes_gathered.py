@@ -8,6 +8,7 @@ Thread: the test's own; the peer reads in a worker thread where it is much.
 import asyncio
 import contextlib
 import random
+import tracemalloc
 
 import pytest
 
@@ -125,6 +126,27 @@ def test_pieces_of_many_connections_in_one_batch(loop, room):
                 while piece := await loop.sock_recv(peer, 1 << 20):
                     got += piece
                 assert bytes(got) == whole
+        await turns()
+
+    run(loop, main())
+
+
+@only_on("loopx")
+def test_pieces_are_sent_as_they_lie(loop):
+    """Not joined: no memory is asked for to hold them together. asyncio may join them."""
+    async def main():
+        with contextlib.ExitStack() as stack:
+            made = await others(stack, 8)
+            pieces = [bytes(20_000), bytes(30_000)]
+            tracemalloc.start()
+            stack.callback(tracemalloc.stop)
+            before, _ = tracemalloc.get_traced_memory()
+            for transport, _ in made:
+                transport.writelines(pieces)
+            await turns()
+            assert tracemalloc.get_traced_memory()[1] - before < 40_000
+            for _, peer in made:
+                assert len(await loop.sock_recv(peer, 100_000)) == 50_000
         await turns()
 
     run(loop, main())
