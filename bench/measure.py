@@ -111,7 +111,7 @@ def checked_server(row: Row, loop: str) -> Iterator[tuple[Server, Path | None]]:
     """
     with serving(row, loop) as (server, ca_file):
         if row.group == "web":
-            check_hello(url_of(server, ca_file), ca_file)
+            check_answer(url_of(server, ca_file), ca_file, row.kind)
         yield server, ca_file
 
 
@@ -140,9 +140,9 @@ class NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def check_hello(url: str, ca_file: Path | None) -> None:
-    """Raise RunError unless ``url`` answers 200 with the expected body."""
-    from bench.servers.web import HELLO
+def check_answer(url: str, ca_file: Path | None, kind: str) -> None:
+    """Raise RunError unless ``url`` answers 200 with what this kind of server is to answer."""
+    from bench.servers.web import ANSWERS
 
     context = None if ca_file is None else ssl.create_default_context(cafile=str(ca_file))
     https = urllib.request.HTTPSHandler(context=context)
@@ -155,7 +155,7 @@ def check_hello(url: str, ca_file: Path | None) -> None:
             raise RunError(f"{url} answers {error.code} {error.reason}") from error
     except OSError as error:
         raise RunError(f"{url} does not answer: {error}") from error
-    if status != 200 or body != HELLO:
+    if status != 200 or body != ANSWERS[kind]:
         raise RunError(f"{url} answers {status} {body[:100]!r}")
 
 

@@ -59,15 +59,16 @@ def echo_row(kind: str, connections: int, size_bytes: int, is_anchor: bool) -> R
     )
 
 
-def web_row(kind: str, connections: int, is_anchor: bool) -> Row:
+def web_row(kind: str, connections: int, is_anchor: bool, answer: str = "hello") -> Row:
     """Return one row of the web group."""
+    server = kind.removesuffix(f"-{answer}")
     return Row(
-        name=f"{kind}-hello-{connections}",
+        name=f"{server}-{answer}-{connections}",
         group="web",
         kind=kind,
         metric="requests_per_second",
         unit="requests/s",
-        title=f"{kind} hello, {connections} connection{'' if connections == 1 else 's'}",
+        title=f"{server} {answer}, {connections} connection{'' if connections == 1 else 's'}",
         higher_is_better=True,
         is_anchor=is_anchor,
         parameters={"connections": connections},
@@ -105,6 +106,7 @@ def all_rows() -> list[Row]:
         for kind in ("aiohttp", "aiohttp-tls", "uvicorn")
         for connections in (64, 1)
     ]
+    rows.append(web_row("aiohttp-page", 64, False, answer="page"))
     for bench in BENCHES:
         rows.append(
             Row(f"micro-{bench}", "micro", bench, "best_ns", "ns", bench, is_anchor=True)

@@ -1,7 +1,8 @@
-"""Web servers that answer hello: aiohttp, aiohttp over TLS 1.3, and uvicorn with httptools.
+"""Web servers that answer hello, or a page: aiohttp, with TLS 1.3 too, and uvicorn with httptools.
 
-Owns the two smallest applications that a framework allows. Everything runs on the loop's thread.
-Access logs are off: they would measure logging. The kinds are named in ``STARTERS``.
+Owns the two smallest applications that a framework allows, and what they answer (``ANSWERS``).
+Everything runs on the loop's thread. Access logs are off: they would measure logging. The kinds are
+named in ``STARTERS``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from aiohttp import web
 from bench.servers.echo import BACKLOG, HOST, EchoOptions, Serving, Starter, self_made_context
 
 HELLO = b"Hello, world!\n"
+PAGE = bytes(range(32, 127)) * 256   # 24 KB: of 64 answers an allocator gives back memory each time
 
 
 async def answer_hello(request: web.Request) -> web.Response:
@@ -22,20 +24,30 @@ async def answer_hello(request: web.Request) -> web.Response:
     return web.Response(body=HELLO, content_type="text/plain")
 
 
+async def answer_page(request: web.Request) -> web.Response:
+    """Answer every request with the same page, copied as one that was rendered would be new."""
+    return web.Response(body=bytes(bytearray(PAGE)), content_type="text/plain")
+
+
 async def start_aiohttp(options: EchoOptions) -> Serving:
     """Serve hello with aiohttp."""
-    return await run_aiohttp(None)
+    return await run_aiohttp(answer_hello, None)
 
 
 async def start_aiohttp_tls(options: EchoOptions) -> Serving:
     """Serve hello with aiohttp over TLS 1.3."""
-    return await run_aiohttp(self_made_context(options.ca_file))
+    return await run_aiohttp(answer_hello, self_made_context(options.ca_file))
 
 
-async def run_aiohttp(ssl_context: Any) -> Serving:
+async def start_aiohttp_page(options: EchoOptions) -> Serving:
+    """Serve the page with aiohttp."""
+    return await run_aiohttp(answer_page, None)
+
+
+async def run_aiohttp(answer: Any, ssl_context: Any) -> Serving:
     """Set an aiohttp application up on a free port, with TLS if a context is given."""
     application = web.Application()
-    application.router.add_get("/", answer_hello)
+    application.router.add_get("/", answer)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, HOST, 0, ssl_context=ssl_context, backlog=BACKLOG)
@@ -77,5 +89,8 @@ async def start_uvicorn(options: EchoOptions) -> Serving:
 STARTERS: dict[str, Starter] = {
     "aiohttp": start_aiohttp,
     "aiohttp-tls": start_aiohttp_tls,
+    "aiohttp-page": start_aiohttp_page,
     "uvicorn": start_uvicorn,
 }
+
+ANSWERS = {kind: PAGE if kind == "aiohttp-page" else HELLO for kind in STARTERS}

@@ -190,7 +190,7 @@ def test_a_web_server_is_looked_at_and_warmed_up_once(monkeypatch):
         yield Fake(), None
 
     monkeypatch.setattr(measure, "serving", serving)
-    monkeypatch.setattr(measure, "check_hello", lambda url, _: asked.append(url))
+    monkeypatch.setattr(measure, "check_answer", lambda url, *_: asked.append(url))
     monkeypatch.setattr(measure, "run_wrk", lambda *arguments: asked.append(arguments[-2:]))
     with warm_server(WEB, "asyncio", 3.0) as measure_once:
         assert asked == ["http://localhost:80/", (1, False)]

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from bench.clients import run_echo_load, run_wrk
-from bench.measure import check_hello
+from bench.measure import check_answer
 from bench.processes import RunError, Server, python_command, run_pinned
 
 pytestmark = pytest.mark.skipif(os.cpu_count() == 1, reason="server and load need a core each")
@@ -71,11 +71,11 @@ def test_the_answer_is_looked_at_before():
     pytest.importorskip("uvicorn")
     with misbehaving("http") as server:
         url = f"http://127.0.0.1:{server.port}/"
-        check_hello(url, None)
+        check_answer(url, None, "uvicorn")
         with pytest.raises(RunError, match="302"):
-            check_hello(url + "moved", None)
+            check_answer(url + "moved", None, "uvicorn")
     with misbehaving("dropped") as server, pytest.raises(RunError, match="does not answer"):
-        check_hello(f"http://127.0.0.1:{server.port}/", None)
+        check_answer(f"http://127.0.0.1:{server.port}/", None, "uvicorn")
 
 
 @pytest.mark.parametrize(
