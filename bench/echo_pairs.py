@@ -274,10 +274,10 @@ class HTTPClient(asyncio.Protocol):
 @asynccontextmanager
 async def aiohttp_hello(connections: int) -> AsyncIterator[Operate]:
     """Requests to aiohttp's smallest application; the client's end is counted too."""
-    from bench.servers.web import run_aiohttp
+    from bench.servers.web import answer_hello, run_aiohttp
 
     loop = asyncio.get_running_loop()
-    serving = await run_aiohttp(None)
+    serving = await run_aiohttp(answer_hello, None)
     clients = []
     for _ in range(connections):
         _, client = await loop.create_connection(HTTPClient, HOST, serving.port)
