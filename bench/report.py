@@ -2,8 +2,8 @@
 
 ``python -m bench.report NAME`` prints tables. ``--markdown`` prints them as Markdown, ``--insert``
 writes each into the files that have its markers, ``--check`` only tells whether they are up to
-date, and ``--charts`` draws. A table NAME goes between ``<!-- bench:NAME -->`` and
-``<!-- /bench -->``; markers of tables that are not in these results are left alone.
+date, and ``--charts`` draws. A TABLE of a report called NAME goes between
+``<!-- bench:NAME/TABLE -->`` and ``<!-- /bench -->``; other reports' markers are left alone.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from bench.results import load
 from bench.tables import Table, make_tables
 
 PLAIN_WIDTH = 200
-MARKED = re.compile(r"(<!-- bench:([\w-]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- bench:([\w.-]+)/([\w-]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
 
 def make_console() -> Console:
@@ -64,23 +64,25 @@ def to_markdown(table: Table) -> str:
     return f"{text}\n\n" + "\n".join(f"{note}  " for note in table.notes).rstrip() + "\n"
 
 
-def insert_tables(text: str, tables: list[Table]) -> str:
-    """Return ``text`` with each table between its markers."""
+def insert_tables(text: str, name: str, tables: list[Table]) -> str:
+    """Return ``text`` with each table of the report called ``name`` between its markers."""
     by_name = {table.name: table for table in tables}
 
     def replace(match: re.Match[str]) -> str:
-        table = by_name.get(match[2])
-        return match[0] if table is None else f"{match[1]}{to_markdown(table)}{match[3]}"
+        table = by_name.get(match[3]) if match[2] == name else None
+        return match[0] if table is None else f"{match[1]}{to_markdown(table)}{match[4]}"
 
     return MARKED.sub(replace, text)
 
 
-def update_files(paths: list[Path], tables: list[Table], check_only: bool) -> list[Path]:
+def update_files(
+    paths: list[Path], name: str, tables: list[Table], check_only: bool
+) -> list[Path]:
     """Insert the tables into the files; return those that changed, or would have changed."""
     changed = []
     for path in paths:
         before = path.read_text()
-        after = insert_tables(before, tables)
+        after = insert_tables(before, name, tables)
         if after != before:
             changed.append(path)
             if not check_only:
@@ -117,9 +119,9 @@ def main() -> int:
 
         for chart in charts.write_charts(report, path.parent):
             print(f"wrote {chart.name}")
-    for changed in update_files(arguments.insert, tables, check_only=False):
+    for changed in update_files(arguments.insert, report["name"], tables, check_only=False):
         print(f"updated {changed}")
-    stale = update_files(arguments.check, tables, check_only=True)
+    stale = update_files(arguments.check, report["name"], tables, check_only=True)
     for file in stale:
         print(f"out of date: {file}", file=sys.stderr)
     if not (arguments.markdown or arguments.charts or arguments.insert or arguments.check):

@@ -13,14 +13,18 @@ from bench.rows import choose_rows
 pytest.importorskip("rich")
 
 from bench import report  # noqa: E402
+from bench.paths import ROOT  # noqa: E402
 from bench.results import SCHEMA, Run, load, pairs, summarize  # noqa: E402
 from bench.schedule import Plan, run_rounds  # noqa: E402
-from bench.tables import Table, describe_rounds  # noqa: E402
+from bench.tables import Table, describe_rounds, make_tables  # noqa: E402
 
 LOOPS = ("asyncio", "uvloop", "loopx")
 TABLE = Table("speed", "How fast", ["row", "loopx"], [["echo", "1.10"]], ["A note."])
-DOCUMENT = "before\n<!-- bench:speed -->\nold\n<!-- /bench -->\n<!-- bench:other -->\nits\n"
-DOCUMENT += "<!-- /bench -->\nafter\n"
+DOCUMENT = "before\n<!-- bench:io/speed -->\nold\n<!-- /bench -->\n"
+DOCUMENT += "<!-- bench:io/other -->\nits\n<!-- /bench -->\n"
+DOCUMENT += "<!-- bench:io-3.12/speed -->\nits, too\n<!-- /bench -->\nafter\n"
+DOCUMENTS = [path for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+             if report.MARKED.search(path.read_text())]
 
 
 def test_a_loop_that_fails_once_has_no_figure():
@@ -93,13 +97,27 @@ def test_how_long_servers_were_kept_is_said(groups, parameters, said):
 def test_tables_go_between_their_markers(tmp_path):
     path = tmp_path / "README.md"
     path.write_text(DOCUMENT)
-    assert report.update_files([path], [TABLE], check_only=True) == [path]
+    assert report.update_files([path], "io", [TABLE], check_only=True) == [path]
     assert path.read_text() == DOCUMENT
-    assert report.update_files([path], [TABLE], check_only=False) == [path]
+    assert report.update_files([path], "io", [TABLE], check_only=False) == [path]
     text = path.read_text()
     assert text == DOCUMENT.replace("old\n", report.to_markdown(TABLE))
     assert "| echo | 1.10 |" in text and "A note." in text
-    assert report.update_files([path], [TABLE], check_only=True) == []
+    assert report.update_files([path], "io", [TABLE], check_only=True) == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_show_what_is_recorded(path):
+    """Each marked table: nobody has written another record's, or by hand, between its markers."""
+    text = path.read_text()
+    assert text.count("<!-- bench:") == len(report.MARKED.findall(text)) > 0
+    for _, name, table, _ in report.MARKED.findall(text):
+        tables = {each.name for each in make_tables(load(report.find_results(name)))}
+        assert table in tables, f"{name} has no {table}"
+    for name in {match[1] for match in report.MARKED.findall(text)}:
+        stored = make_tables(load(report.find_results(name)))
+        assert report.insert_tables(text, name, stored) == text, f"bench.report {name} --insert"
+
 
 
 def test_results_of_another_layout_are_refused(tmp_path):
