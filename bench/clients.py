@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.build import executable
-from bench.machine_use import MachineUse
+from bench.machine_use import machine_use
 from bench.paths import BENCH, LOAD_CORE
 from bench.processes import RunError, Server, prepare_child, run_pinned
 
@@ -47,10 +47,10 @@ def run_echo_load(
     ]
     if ca_file is not None:
         command += ["--ca", str(ca_file)]
-    with MachineUse(server.pid) as use:
+    with machine_use(server.pid) as use:
         output = run_load(server, command, seconds + warmup_seconds + GRACE_SECONDS)
     metrics: Metrics = json.loads(output)
-    return metrics | use.figures()
+    return metrics | use
 
 
 def run_load(server: Server, command: list[str], timeout_seconds: float) -> str:
@@ -73,7 +73,7 @@ def run_wrk(server: Server, url: str, connections: int, seconds: int, warm_up: b
     command = ["wrk", "-t1", f"-c{connections}", "-s", str(BENCH / "load" / "wrk_report.lua")]
     if warm_up:
         run_load(server, [*command, f"-d{WRK_WARMUP_SECONDS}", url], GRACE_SECONDS)
-    with MachineUse(server.pid) as use:
+    with machine_use(server.pid) as use:
         before = server.cpu_seconds()
         output = run_load(server, [*command, f"-d{seconds}", url], seconds + GRACE_SECONDS)
         server_seconds = server.cpu_seconds() - before
@@ -87,7 +87,7 @@ def run_wrk(server: Server, url: str, connections: int, seconds: int, warm_up: b
     figures["requests_per_second"] = figures["requests"] / figures["seconds"]
     figures["cpu_us_per_request"] = server_seconds * 1e6 / figures["requests"]
     figures["server_cpu_share"] = server_seconds / figures["seconds"]
-    return figures | use.figures()
+    return figures | use
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bench import report
+from bench.build import BuildError
 from bench.clients import WRK_WARMUP_SECONDS, Metrics, run_wrk
 from bench.loops import probe
 from bench.measure import measure_undisturbed
@@ -73,10 +74,8 @@ def measure_routes(loop: str, connections: int, seconds: int) -> dict[str, Metri
     with start_server(loop) as server:
         for name, path in ROUTES.items():
             url = f"http://127.0.0.1:{server.port}{path}"
-            warm_up = not figures
-            figures[name] = measure_undisturbed(
-                partial(run_wrk, server, url, connections, seconds, warm_up), RETRIES
-            )
+            measure_once = partial(run_wrk, server, url, connections, seconds, not figures)
+            figures[name] = measure_undisturbed(measure_once, RETRIES)
     return figures
 
 
@@ -167,7 +166,7 @@ def main() -> int:
             absent={},
         )
         run_demo(console, result, loops, arguments.connections)
-    except RunError as error:
+    except (RunError, BuildError) as error:
         console.print(f"FAILED {error}", style="red", highlight=False, markup=False)
         return 1
     path = result.write()

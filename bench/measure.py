@@ -20,7 +20,7 @@ from bench.build import executable
 from bench.clients import Metrics, idle_connections, run_echo_load, run_wrk
 from bench.core_distance import core_distance
 from bench.loops import loop_command
-from bench.machine_use import MachineUse
+from bench.machine_use import machine_use
 from bench.paths import LOAD_CORE, SERVER_CORE
 from bench.processes import RunError, Server, run_pinned
 from bench.results import is_disturbed
@@ -165,14 +165,14 @@ def measure_idle_memory(row: Row, loop: str) -> Metrics:
     The server has served 64 connections before, so that what a loop makes once is not counted.
     """
     connections, size_bytes = row.parameters["connections"], row.parameters["size_bytes"]
-    with serving(row, loop) as (server, _), MachineUse(server.pid) as use:
+    with serving(row, loop) as (server, _), machine_use(server.pid) as use:
         with idle_connections(server, WARM_CONNECTIONS, size_bytes):
             before = server.resident_bytes()
         with idle_connections(server, connections, size_bytes):
             grown = server.resident_bytes() - before
         server.check_alive()
     figures = {"resident_kib": grown / 1024 / connections, "base_kib": before / 1024}
-    return figures | use.figures()
+    return figures | use
 
 
 def measure_micro(row: Row, loop: str) -> Metrics:
@@ -181,8 +181,8 @@ def measure_micro(row: Row, loop: str) -> Metrics:
     if row.kind == "threadsafe-other-thread":
         cores.append(LOAD_CORE)
     command = loop_command(loop, "bench.micro", "--bench", row.kind)
-    with MachineUse(None) as use:
+    with machine_use(None) as use:
         output = run_pinned(command, cores, MICRO_TIMEOUT_SECONDS)
     figures: Metrics = json.loads(output.splitlines()[-1])
     figures.pop("samples_ns", None)
-    return figures | use.figures()
+    return figures | use

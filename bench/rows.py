@@ -59,11 +59,12 @@ def echo_row(kind: str, connections: int, size_bytes: int, is_anchor: bool) -> R
     )
 
 
-def web_row(kind: str, connections: int, is_anchor: bool, answer: str = "hello") -> Row:
-    """Return one row of the web group."""
-    server = kind.removesuffix(f"-{answer}")
+def web_row(kind: str, connections: int, is_anchor: bool) -> Row:
+    """Return one row of the web group. A kind that names no answer is a server of hello."""
+    service = kind if kind.endswith("-page") else f"{kind}-hello"
+    server, _, answer = service.rpartition("-")
     return Row(
-        name=f"{server}-{answer}-{connections}",
+        name=f"{service}-{connections}",
         group="web",
         kind=kind,
         metric="requests_per_second",
@@ -106,7 +107,7 @@ def all_rows() -> list[Row]:
         for kind in ("aiohttp", "aiohttp-tls", "uvicorn")
         for connections in (64, 1)
     ]
-    rows.append(web_row("aiohttp-page", 64, False, answer="page"))
+    rows.append(web_row("aiohttp-page", 64, False))
     for bench in BENCHES:
         rows.append(
             Row(f"micro-{bench}", "micro", bench, "best_ns", "ns", bench, is_anchor=True)

@@ -14,8 +14,10 @@ import pytest
 from bench import core_distance as module
 from bench.build import executable
 from bench.core_distance import CoreDistance, is_apart
+from bench.machine_use import machine_use
 from bench.measure import measure_undisturbed
-from bench.results import is_disturbed
+from bench.results import Report, RowResult, Run, is_disturbed
+from bench.rows import choose_rows
 
 needs_compiler = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is missing")
 
@@ -87,6 +89,23 @@ def test_a_run_with_cores_apart_is_disturbed():
     assert is_disturbed({"core_distance_ns": 101.0}, 50.0)
     assert not is_disturbed({"core_distance_ns": 99.0}, 50.0)
     assert not is_disturbed({}, math.inf) and not is_apart(310.0, 310.0)
+
+
+def test_a_run_begins_with_near_cores_and_tells_how_it_ended(monkeypatch):
+    distances = Distances(50.0, 310.0, 310.0, 60.0, 320.0)
+    distances.measure_ns()
+    monkeypatch.setattr("bench.machine_use.core_distance", distances)
+    with machine_use(None) as figures:
+        assert distances.measured == 4 and not figures
+    assert figures["core_distance_ns"] == 320.0
+
+
+def test_a_report_counts_runs_with_cores_apart():
+    (row,) = choose_rows("micro-sleep-0")
+    runs = [Run(0, at, "loopx", {"best_ns": 1.0, "core_distance_ns": distance_ns})
+            for at, distance_ns in enumerate((50.0, 310.0, 60.0))]
+    report = Report("try", "", {}, {}, {}, rows=[RowResult(row, runs)])
+    assert report.to_json()["runs_on_busy_machine"] == 1
 
 
 def test_a_run_with_cores_apart_is_repeated(monkeypatch):

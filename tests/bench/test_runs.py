@@ -16,7 +16,10 @@ from bench.processes import RunError, Server, python_command, run_pinned
 
 pytestmark = pytest.mark.skipif(os.cpu_count() == 1, reason="server and load need a core each")
 needs_compiler = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is missing")
-needs_wrk = pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is missing")
+needs_wrk = pytest.mark.skipif(
+    shutil.which("wrk") is None or shutil.which("gcc") is None,     # the cores' probe is compiled
+    reason="wrk or gcc is missing",
+)
 
 
 def misbehaving(kind):
@@ -38,6 +41,7 @@ def wrk(kind):
 def test_a_right_echo_gives_figures():
     figures = echo_load("echo")
     assert figures["requests_per_second"] > 0 and figures["cpu_us_per_request"] > 0
+    assert figures["core_distance_ns"] > 0
 
 
 @needs_compiler
