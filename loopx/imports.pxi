@@ -167,8 +167,10 @@ cdef extern from *:
     static inline int raise_current(void) { return -1; }
 
     #ifdef Py_GIL_DISABLED
+    #define KNOWS_UNSHARED 0
     #define is_unshared(item) 0
     #else
+    #define KNOWS_UNSHARED 1
     #define is_unshared(item) (Py_REFCNT(item) == 1)
     #endif
 
@@ -201,6 +203,14 @@ cdef extern from *:
         _Py_COMP_DIAG_IGNORE_DEPR_DECLS
         ((PyBytesObject *)item)->ob_shash = -1;
         _Py_COMP_DIAG_POP
+    }
+
+    /* An int's value, or 0 where it is none, or none of that size: that is for others to tell. */
+    static inline Py_ssize_t length_of_int(PyObject *number) {
+        Py_ssize_t length = PyLong_CheckExact(number) ? PyLong_AsSsize_t(number) : 0;
+        if (length == -1)
+            PyErr_Clear();
+        return length;
     }
 
     static inline PyObject *call_with_tuple(PyObject *callable, PyObject *args) {
@@ -263,6 +273,7 @@ cdef extern from *:
     int raise_current() except -1
     Py_ssize_t PY_SSIZE_T_MAX
     Py_ssize_t Py_REFCNT(object item) noexcept
+    bint KNOWS_UNSHARED
     bint is_unshared(object item) noexcept
     ctypedef struct PyThreadState:
         pass
@@ -270,6 +281,7 @@ cdef extern from *:
     PyThreadState *release_gil_for_others(size_t length) noexcept
     void take_gil_back(PyThreadState *released) noexcept
     void forget_hash(PyObject *item) noexcept
+    Py_ssize_t length_of_int(object number) noexcept
     void Py_SET_SIZE(object item, Py_ssize_t size) noexcept
     object call_with_two_names(object callable, object positional, object first, object second,
                                object names)

@@ -1,79 +1,81 @@
-# The bytes object that bulk is received into, straight from the socket. It is handed out, and used
-# again when nobody kept it: so it lies where the processor copies quickly, which takes a search,
-# and a receive asks no allocator. Once one was kept, with more memory than what came takes, those
-# that follow are made for what comes, until many in a row were not kept.
-# Only the loop's thread may touch it. Without a GIL each counts as kept.
+# The bytes objects that bulk is received into, straight from the socket, and handed out. Each is
+# still referred to from here, and filled again once nobody else refers to it: so they lie where
+# the processor copies quickly, which takes a search, and a receive asks no allocator. While all
+# are kept by whoever got them, copies are handed out. A new one for each receive, cut to its
+# length, would have glibc give memory back to the kernel: 71 instead of 24 us for 200,000 bytes.
+# Only the loop's thread may touch it. Without a GIL nobody can know that an object is unshared:
+# copies are handed out then.
 
 cdef enum:
-    NOT_KEPT_IN_A_ROW = 64       # of any connection: one that keeps all may share the loop
+    BULK_SPACE_BYTES = 262144
+    BULK_LENT_MAX = 3            # so many objects may be longer than they seem
+    BULK_LENT_BYTES_MIN = 32768  # less is quickly copied
     BULK_ALIGNMENT = 32          # elsewhere AMD's Zen 4 takes 5 to 10% longer for a copy
 
 cdef struct BulkSpace:
-    PyObject *item               # of `capacity` bytes, nobody else's; NULL while there is none
-    Py_ssize_t capacity
-    PyObject *lent               # the last one handed out, only to be compared
-    int made_for_what_comes      # as many more, and those that are kept
+    PyObject *item                   # nobody else's; NULL while there is none
+    PyObject *lent[BULK_LENT_MAX]    # handed out; NULL where there is none
 
 
 cdef object receive_bulk(BulkSpace *space, int fd, Py_ssize_t length_max):
-    """As receive_bytes(). What comes is to be given to bulk_space_offer() after its delivery."""
-    cdef ssize_t length
-    cdef int error
-    cdef char *target
-    cdef PyThreadState *released
-    space.lent = NULL
-    if space.made_for_what_comes:
-        data = receive_bytes(fd, length_max, receive_now)
-        if PyBytes_CheckExact(data) and PyBytes_GET_SIZE(data) >= length_max // 2:
-            space.lent = <PyObject *>data
-        return data
-    data = bulk_space_take(space, length_max)
-    target = PyBytes_AS_STRING(data)
-    released = release_gil_for_others(length_max)
-    length = receive_now(fd, target, length_max)
-    error = errno
+    """As receive_bytes(), for at most BULK_SPACE_BYTES."""
+    cdef PyObject *item = bulk_space_take(space)
+    cdef char *target = PyBytes_AS_STRING(<object>item)
+    cdef PyThreadState *released = release_gil_for_others(length_max)
+    cdef ssize_t length = receive_now(fd, target, length_max)
+    cdef int error = errno
     take_gil_back(released)
-    if length >= length_max // 2:
-        Py_SET_SIZE(data, length)
+    if length >= BULK_LENT_BYTES_MIN and bulk_space_lend(space, item):
+        Py_SET_SIZE(<object>item, length)
         target[length] = 0
-        space.lent = <PyObject *>data
-        return data
-    bulk_space_take_back(space, data)
-    if length >= 0:
-        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data), length)
-    return None if error == EAGAIN or error == EINTR else error
+        return <object>item
+    bulk_space_put_back(space, item)
+    if length < 0:
+        return None if error == EAGAIN or error == EINTR else error
+    return PyBytes_FromStringAndSize(target, length)
 
 
-cdef object bulk_space_take(BulkSpace *space, Py_ssize_t capacity):
-    if space.item != NULL and space.capacity == capacity:
-        data = <object>space.item
-        Py_DECREF(data)
-        space.item = NULL
-        return data
-    bulk_space_free(space)
-    space.capacity = capacity
-    return new_bytes_well_placed(capacity, BULK_ALIGNMENT)
+cdef PyObject *bulk_space_take(BulkSpace *space) except NULL:
+    """An object that is nobody else's: one that came back, as it is in the caches."""
+    cdef PyObject *item
+    cdef int index
+    for index in range(BULK_LENT_MAX):
+        if has_come_back(space.lent[index]):
+            item, space.lent[index] = space.lent[index], NULL
+            Py_SET_SIZE(<object>item, BULK_SPACE_BYTES)
+            forget_hash(item)
+            return item
+    item, space.item = space.item, NULL
+    if item == NULL:
+        data = new_bytes_well_placed(BULK_SPACE_BYTES, BULK_ALIGNMENT)
+        Py_INCREF(data)
+        item = <PyObject *>data
+    return item
 
 
-cdef inline void bulk_space_offer(BulkSpace *space, object data) noexcept:
-    """What receive_bulk() returned was delivered; the caller is about to drop it."""
-    if <PyObject *>data != space.lent:
-        return
-    if not is_unshared(data):
-        space.made_for_what_comes = NOT_KEPT_IN_A_ROW
-    elif space.made_for_what_comes:
-        space.made_for_what_comes -= 1         # and it is let go: it has no room for more
-    else:
-        bulk_space_take_back(space, data)
+cdef bint bulk_space_lend(BulkSpace *space, PyObject *item) noexcept:
+    """Whether there is a place to remember the item by, which then keeps the reference."""
+    cdef int index
+    for index in range(BULK_LENT_MAX if KNOWS_UNSHARED else 0):
+        if space.lent[index] == NULL:
+            space.lent[index] = item
+            return True
+    return False
 
 
-cdef inline void bulk_space_take_back(BulkSpace *space, object data) noexcept:
-    Py_SET_SIZE(data, space.capacity)
-    forget_hash(<PyObject *>data)
-    Py_INCREF(data)
-    space.item = <PyObject *>data
+cdef inline void bulk_space_put_back(BulkSpace *space, PyObject *item) noexcept:
+    Py_XDECREF(space.item)           # of a receive that another thread made meanwhile
+    space.item = item
+
+
+cdef inline bint has_come_back(PyObject *item) noexcept:
+    return item != NULL and is_unshared(<object>item)
 
 
 cdef void bulk_space_free(BulkSpace *space) noexcept:
+    cdef int index
+    for index in range(BULK_LENT_MAX):
+        Py_XDECREF(space.lent[index])
+        space.lent[index] = NULL
     Py_XDECREF(space.item)
     space.item = NULL

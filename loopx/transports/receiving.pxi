@@ -9,7 +9,6 @@
 cdef enum:
     BULK_BYTES = 8192
     BULK_RECEIVE_BYTES_MIN = 65536
-    BULK_RECEIVE_BYTES_MAX = 262144
     BULK_SMALL_BYTES = 4096
     BULK_SMALL_READS = 8
 
@@ -90,14 +89,12 @@ cdef class ReceivingTransport(SocketTransport):
         if PyBytes_GET_SIZE(data) == 0:
             return self.deliver(None)
         self.adapt_bulk(PyBytes_GET_SIZE(data))
-        self.deliver(data)
-        bulk_space_offer(&self.loop.bulk_space, data)
-        return 0
+        return self.deliver(data)
 
     @cython.nonecheck(False)
     cdef void adapt_bulk(self, Py_ssize_t length) noexcept:
         """Ask for more when the buffer was filled; leave bulk after several small reads."""
-        if length == self.bulk_bytes and self.bulk_bytes < BULK_RECEIVE_BYTES_MAX:
+        if length == self.bulk_bytes and self.bulk_bytes < BULK_SPACE_BYTES:
             self.bulk_bytes *= 2
         if length > BULK_SMALL_BYTES:
             self.small_reads = 0

@@ -89,21 +89,22 @@ def test_bulk_is_received_where_the_processor_copies_quickly(
     sender, receiver = tcp_pair()
 
     async def main() -> None:
-        for _ in range(1_000):
-            await loop.sock_sendall(sender, bytes(60_000))
+        for _ in range(400):
+            sending = asyncio.ensure_future(loop.sock_sendall(sender, bytes(200_000)))
             received = 0
-            while received < 60_000:
-                data = await loop.sock_recv(receiver, 66_000)
+            while received < 200_000:
+                data = await loop.sock_recv(receiver, 300_000)
                 received += len(data)
-                if len(data) > 33_000:             # fewer are handed out in a smaller object
+                if len(data) >= 150_000:           # fewer are handed out in a smaller object
                     places.append((id(data) + header_bytes) % 4096)
+            await sending
             kept.extend([data, bytes(rng.randrange(600, 3000))])     # so that none lie in a row
             if len(kept) > 200:
                 kept.pop(rng.randrange(100))
 
     with sender, receiver:
         run(loop, main())
-    assert len(places) > 500
+    assert len(places) > 200
     assert not [place for place in places if place < 32]
 
 
@@ -171,4 +172,4 @@ def test_kept_bulk_takes_the_memory_of_what_came(
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert after - before < 200 * BULK_BYTES + 600_000
+    assert after - before < 200 * BULK_BYTES + 1_000_000
