@@ -49,15 +49,13 @@ class SocketsMixin(DNSMixin):
 
     async def sock_recv_into(self, sock: socket.socket, buf: WriteableBuffer) -> int:
         """Receive into the writable buffer `buf`; return the number of bytes written to it."""
-        length = self._recv_into_now(sock, buf)
-        if length is not None:
-            return length
-        wait = self._recv_into_later(sock, buf)
-        try:
-            received: int = await wait.future
-            return received
-        finally:
-            wait.end()
+        while (length := self._recv_into_now(sock, buf)) is None:
+            wait = self._wait_to_receive(sock)
+            try:
+                await wait.future
+            finally:
+                wait.end()
+        return length
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
         """Receive one datagram of at most `bufsize` bytes; return it and the sender's address."""

@@ -85,20 +85,17 @@ cdef bint stop_watch(dict watches, int fd) except -1:
     return True
 
 
+@cython.freelist(8)
 @cython.final
 cdef class DescriptorWait:
-    """A future that waits for a descriptor once, and what to do when it is ready."""
+    """A future that waits for a descriptor once."""
 
     cdef Operation operation
     cdef BaseLoop loop
     cdef readonly object future
-    cdef object keep                # what must live as long as the wait: the socket
-    cdef object buffer              # what to send, or to receive into
-    cdef Py_ssize_t receive_bytes   # for a receive that makes its own bytes
 
-    cdef DescriptorWait start(self, BaseLoop loop, int fd, unsigned int events,
-                      CompletionFunction on_completion):
-        operation_init(&self.operation, self, on_completion, fd)
+    cdef DescriptorWait start(self, BaseLoop loop, int fd, unsigned int events):
+        operation_init(&self.operation, self, on_wait_over, fd)
         self.operation.kind = POLL
         self.operation.events = events
         self.loop = loop
@@ -113,7 +110,6 @@ cdef class DescriptorWait:
 
     def end(self, future=None):
         """The wait is over: answered, cancelled or given up. A poll ends too, taking nothing."""
-        self.buffer = None                     # the caller may resize what it was part of
         if self.operation.state != OPERATION_IDLE and not self.loop.closed:
             self.future.cancel()               # a closed coroutine left it pending
             self.loop.engine.cancel(&self.operation)
@@ -132,4 +128,4 @@ cdef int on_wait_over(Operation *operation, int result, unsigned int flags) exce
 cdef object wait_for_descriptor(BaseLoop loop, int fd, unsigned int events):
     cdef DescriptorWait wait = DescriptorWait.__new__(DescriptorWait)
     loop.check_closed()
-    return wait.start(loop, fd, events, on_wait_over).future_alone()
+    return wait.start(loop, fd, events).future_alone()

@@ -1,6 +1,7 @@
-# sock_recv, sock_recv_into and sock_sendall: try once, wait through the ring once the
-# socket said EAGAIN, then make the call. The kernel is asked for readiness and not for data,
-# because data received for a future that was cancelled meanwhile would be lost.
+# sock_recv, sock_recv_into and sock_sendall: make the call, wait through the ring where the socket
+# says EAGAIN, and make it again. The kernel is asked for readiness and not for data, and it is the
+# coroutine that makes the call once it goes on: what is received for one that is cancelled before
+# would be lost, and what 64 sockets received would have left the caches before it is looked at.
 # A plain socket is read from and written to without its methods, which would raise an exception
 # for each EAGAIN; what derives from it or stands in for it is asked by its own methods.
 
@@ -25,11 +26,16 @@ cdef int descriptor_of_socket(sock) except? -2:
 
 cdef object receive_now_or_none(BaseLoop loop, sock, nbytes):
     """The bytes received, or None where the socket would block."""
-    if is_plain(sock) and type(nbytes) is int and 0 < nbytes <= RECEIVE_BYTES_MAX:
-        if nbytes <= SPACE_BYTES_MAX:
-            data = receive_into_space(loop, descriptor_of_socket(sock), nbytes)
+    cdef int fd
+    cdef Py_ssize_t length_max = length_of_int(nbytes) if is_plain(sock) else 0
+    if 0 < length_max <= RECEIVE_BYTES_MAX:
+        fd = descriptor_of_socket(sock)
+        if length_max > BULK_SPACE_BYTES or loop.is_elsewhere():   # without a GIL, by mistake
+            data = receive_bytes(fd, length_max, receive_now)
+        elif length_max > SPACE_BYTES_MAX:
+            data = receive_bulk(&loop.bulk_space, fd, length_max)
         else:
-            data = receive_bytes(descriptor_of_socket(sock), nbytes, receive_now)
+            data = receive_into_space(loop, fd, length_max)
         if type(data) is int:
             raise OSError(data, os.strerror(data))
         return data
@@ -45,8 +51,6 @@ cdef object receive_into_space(BaseLoop loop, int fd, Py_ssize_t nbytes):
     cdef PyObject *space = loop.receive_space
     cdef ssize_t length
     cdef int error
-    if loop.is_elsewhere():                 # without a GIL, and by mistake
-        return receive_bytes(fd, nbytes, receive_now)
     if space == NULL or PyBytes_GET_SIZE(<object>space) != nbytes:
         loop.receive_space = NULL
         Py_XDECREF(space)
@@ -69,6 +73,7 @@ cdef object receive_into_space(BaseLoop loop, int fd, Py_ssize_t nbytes):
 cdef Py_ssize_t receive_into_now(sock, buffer) except -1:
     """How many bytes were received into `buffer`; WOULD_BLOCK where the socket would block."""
     cdef Py_buffer view
+    cdef PyThreadState *released
     cdef ssize_t length
     cdef int fd, error
     if is_plain(sock):
@@ -79,13 +84,11 @@ cdef Py_ssize_t receive_into_now(sock, buffer) except -1:
             PyBuffer_Release(&view)
             return 0
         else:
-            if view.len <= SPACE_BYTES_MAX:
-                length = posix_recv(fd, view.buf, view.len, MSG_DONTWAIT)
-                error = errno
-            else:
-                with nogil:
-                    length = posix_recv(fd, view.buf, view.len, MSG_DONTWAIT)
-                    error = errno
+            released = (NULL if view.len <= SPACE_BYTES_MAX
+                        else release_gil_for_others(view.len))
+            length = posix_recv(fd, view.buf, view.len, MSG_DONTWAIT)
+            error = errno
+            take_gil_back(released)
             PyBuffer_Release(&view)
             if length < 0 and error != EAGAIN and error != EINTR:
                 raise OSError(error, os.strerror(error))
@@ -99,6 +102,7 @@ cdef Py_ssize_t receive_into_now(sock, buffer) except -1:
 cdef Py_ssize_t send_now(sock, data, Py_ssize_t *total) except -1:
     """How many bytes were sent: 0 where the socket would block. Of `total`, or -1: not known."""
     cdef Py_buffer view
+    cdef PyThreadState *released
     cdef ssize_t sent
     cdef int fd, error
     total[0] = -1
@@ -108,13 +112,10 @@ cdef Py_ssize_t send_now(sock, data, Py_ssize_t *total) except -1:
             PyErr_Clear()                  # the method says it in its own words
         else:
             total[0] = view.len
-            if view.len <= QUICK_CALL_BYTES:
-                sent = posix_send(fd, view.buf, view.len, MSG_DONTWAIT | MSG_NOSIGNAL)
-                error = errno
-            else:
-                with nogil:
-                    sent = posix_send(fd, view.buf, view.len, MSG_DONTWAIT | MSG_NOSIGNAL)
-                    error = errno
+            released = NULL if view.len <= QUICK_CALL_BYTES else release_gil_for_others(view.len)
+            sent = posix_send(fd, view.buf, view.len, MSG_DONTWAIT | MSG_NOSIGNAL)
+            error = errno
+            take_gil_back(released)
             PyBuffer_Release(&view)
             if sent < 0 and error != EAGAIN and error != EINTR:
                 raise OSError(error, os.strerror(error))
@@ -125,21 +126,9 @@ cdef Py_ssize_t send_now(sock, data, Py_ssize_t *total) except -1:
         return 0
 
 
-cdef DescriptorWait receive_later(BaseLoop loop, sock, Py_ssize_t nbytes, buffer):
-    """Waits for the bytes received, or, into `buffer`, for how many."""
+cdef DescriptorWait wait_for_socket(BaseLoop loop, sock, unsigned int events):
     cdef DescriptorWait wait = DescriptorWait.__new__(DescriptorWait)
-    wait.keep = sock
-    wait.buffer = buffer
-    wait.receive_bytes = nbytes
-    return wait.start(loop, unowned_descriptor(loop, sock), POLLIN, on_receive_ready)
-
-
-cdef DescriptorWait send_later(BaseLoop loop, sock, data):
-    """Waits for how many bytes were sent: at least 1 of a non-empty `data`."""
-    cdef DescriptorWait wait = DescriptorWait.__new__(DescriptorWait)
-    wait.keep = sock
-    wait.buffer = data
-    return wait.start(loop, unowned_descriptor(loop, sock), POLLOUT, on_send_ready)
+    return wait.start(loop, unowned_descriptor(loop, sock), events)
 
 
 cdef int unowned_descriptor(BaseLoop loop, sock) except? -2:
@@ -147,49 +136,6 @@ cdef int unowned_descriptor(BaseLoop loop, sock) except? -2:
     cdef int fd = descriptor_of_socket(sock)
     loop.check_not_owned(fd)
     return fd
-
-
-cdef int on_receive_ready(Operation *operation, int result, unsigned int flags) except -1:
-    cdef DescriptorWait wait = <DescriptorWait>operation.owner
-    cdef Py_ssize_t length
-    if wait.future.done():
-        return 0
-    wait.loop.engine.system_calls += 1
-    try:
-        if wait.buffer is None:
-            value = receive_now_or_none(wait.loop, wait.keep, wait.receive_bytes)
-        else:
-            length = receive_into_now(wait.keep, wait.buffer)
-            value = None if length == WOULD_BLOCK else length
-        if value is None:
-            return wait.loop.engine.submit(operation)
-    except (SystemExit, KeyboardInterrupt):
-        wait.loop.engine.submit(operation)    # the call is made again when the loop goes on
-        raise
-    except BaseException as error:
-        wait.future.set_exception(error)
-    else:
-        wait.future.set_result(value)
-    return 0
-
-
-cdef int on_send_ready(Operation *operation, int result, unsigned int flags) except -1:
-    cdef DescriptorWait wait = <DescriptorWait>operation.owner
-    if wait.future.done():
-        return 0
-    wait.loop.engine.system_calls += 1
-    try:
-        value = wait.keep.send(wait.buffer)
-    except (BlockingIOError, InterruptedError):
-        return wait.loop.engine.submit(operation)
-    except (SystemExit, KeyboardInterrupt):
-        wait.loop.engine.submit(operation)    # the call is made again when the loop goes on
-        raise
-    except BaseException as error:
-        wait.future.set_exception(error)
-    else:
-        wait.future.set_result(value)
-    return 0
 
 
 cdef class SocketCalls(BaseLoop):
@@ -200,14 +146,16 @@ cdef class SocketCalls(BaseLoop):
         cdef DescriptorWait wait
         if self.debug or not is_plain(sock):
             self._check_sock(sock)
-        data = receive_now_or_none(self, sock, n)
-        if data is not None:
-            return data
-        wait = receive_later(self, sock, n, None)
-        try:
-            return await wait.future
-        finally:
-            wait.end()
+        while True:
+            self.engine.system_calls += 1
+            data = receive_now_or_none(self, sock, n)
+            if data is not None:
+                return data
+            wait = wait_for_socket(self, sock, POLLIN)
+            try:
+                await wait.future
+            finally:
+                wait.end()
 
     async def sock_sendall(self, sock, data):
         """Send all of `data`; after a failure there is no telling how much of it was sent."""
@@ -215,6 +163,7 @@ cdef class SocketCalls(BaseLoop):
         cdef Py_ssize_t sent, total
         if self.debug or not is_plain(sock):
             self._check_sock(sock)
+        self.engine.system_calls += 1
         sent = send_now(sock, data, &total)
         if sent == total:
             return
@@ -222,18 +171,21 @@ cdef class SocketCalls(BaseLoop):
         if view.itemsize != 1 or view.ndim != 1:
             view = view.cast("B")         # so that slicing counts bytes, as send(2) does
         while sent < view.nbytes:
-            wait = send_later(self, sock, view[sent:])
+            wait = wait_for_socket(self, sock, POLLOUT)
             try:
-                sent += await wait.future
+                await wait.future
             finally:
                 wait.end()
+            self.engine.system_calls += 1
+            sent += send_now(sock, view[sent:], &total)
 
     def _recv_into_now(self, sock, buffer):
         cdef Py_ssize_t length
         if self.debug or not is_plain(sock):
             self._check_sock(sock)
+        self.engine.system_calls += 1
         length = receive_into_now(sock, buffer)
         return None if length == WOULD_BLOCK else length
 
-    def _recv_into_later(self, sock, buffer):
-        return receive_later(self, sock, 0, buffer)
+    def _wait_to_receive(self, sock):
+        return wait_for_socket(self, sock, POLLIN)

@@ -39,6 +39,7 @@ def test_what_was_received_stays_as_it_was(
     async def main() -> None:
         sizes = [(1, 1), (1, 100), (49, 100), (50, 100), (51, 100), (100, 100), (3000, 65_536)]
         sizes += [(40_000, 65_536), (65_536, 65_536), (5, 65_537), (50_000, 100_000)]
+        sizes += [(40_000, 262_144), (200_000, 262_144), (200_000, 262_145)]
         received = []
         for number, (size, asked) in enumerate(2 * sizes):
             data = bytes([number]) * size
