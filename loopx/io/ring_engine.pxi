@@ -6,7 +6,9 @@
 cdef enum:
     RING_ENTRIES = 256
     COMPLETION_ENTRIES = 1024    # with the buffers' ring under 64 KiB of locked memory
+    SUBMIT_ATTEMPTS = 4
     COLLECT_ROUNDS = 4           # how often completions are read before they are acted upon
+    POLL_ROUNDS = 64             # the same, while they only tell of readiness
     KERNEL_WORK_MAX = 20         # that one call which does not sleep makes (Linux 6.13)
     TAKE_BACK_TIMEOUT_NS = 10000000
 
@@ -107,7 +109,7 @@ cdef class RingEngine(EnteringEngine):
     cdef io_uring_sqe *next_submission(self) except NULL:
         cdef io_uring_sqe *sqe = ring_next_submission(&self.ring)
         cdef int attempt
-        for attempt in range(COLLECT_ROUNDS):
+        for attempt in range(SUBMIT_ATTEMPTS):
             if sqe != NULL:
                 return sqe
             self.enter(0, 0)
@@ -287,19 +289,21 @@ cdef class RingEngine(EnteringEngine):
         """Copy completions out of the ring, so that dispatching may submit and even suspend.
 
         Those that one call had to leave in the kernel are gone back for: who is served now may
-        be ready again at the next submission, and would be before them, turn after turn.
+        be ready again at the next submission, and would be before them, turn after turn. That
+        is so of polls; of received data more is not collected than the caches hold.
         """
-        cdef unsigned int index, count
+        cdef unsigned int index, count, flags = 0
         cdef io_uring_cqe *cqe
         cdef int attempt
-        for attempt in range(COLLECT_ROUNDS):
+        for attempt in range(1, POLL_ROUNDS + 1):
             count = ring_completions_ready(&self.ring)
             for index in range(count):
                 cqe = ring_completion(&self.ring, index)
+                flags = cqe.flags
                 if cqe.user_data:
-                    self.collect_one(<Operation *><size_t>cqe.user_data, cqe.res, cqe.flags)
+                    self.collect_one(<Operation *><size_t>cqe.user_data, cqe.res, flags)
             ring_consume(&self.ring, count)
-            if attempt == COLLECT_ROUNDS - 1 or not (
+            if attempt >= COLLECT_ROUNDS and flags & IORING_CQE_F_BUFFER or not (
                     ring_has_overflowed(&self.ring)
                     or count >= KERNEL_WORK_MAX and ring_has_kernel_work(&self.ring)):
                 break

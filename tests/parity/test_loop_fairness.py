@@ -210,9 +210,10 @@ def test_a_callback_of_two_seconds_in_a_protocol(loop):
     assert run(loop, main()) == [b"0", b"1", b"2", b"3"]
 
 
-def test_all_that_became_ready_is_served_in_the_next_turns(loop):
+@pytest.mark.parametrize("sockets", [75, 400])
+def test_all_that_became_ready_is_served_in_the_next_turns(loop, sockets):
     """Also where the kernel tells of 20 at once, as those served first may be ready again."""
-    pairs = [socket.socketpair() for _ in range(75)]
+    pairs = [socket.socketpair() for _ in range(sockets)]
     served: list[int] = []
 
     def serve(number):
@@ -229,7 +230,7 @@ def test_all_that_became_ready_is_served_in_the_next_turns(loop):
                 writer.send(b"x")
             for _ in range(3):
                 await asyncio.sleep(0)
-            assert sorted(served) == list(range(75))
+            assert sorted(served) == list(range(sockets))
         for reader, _ in pairs:
             loop.remove_reader(reader)
 
