@@ -59,7 +59,7 @@ def test_many_sleeps_are_never_early(loop):
 @only_on("loopx")
 def test_timers_that_follow_each_other_closely_share_a_wake_up(loop):
     """asyncio's share one because epoll counts milliseconds."""
-    begin_s = loop.time() + 0.02
+    begin_s = loop.time() + 0.1
     late_s = []
     for number in range(2000):
         when_s = begin_s + number / 10_000
@@ -68,7 +68,7 @@ def test_timers_that_follow_each_other_closely_share_a_wake_up(loop):
     enters = loop.stats()["enters"]
     loop.run_forever()
     assert len(late_s) == 2000 and min(late_s) >= -EARLY_S
-    assert sorted(late_s)[1000] < 0.005
+    assert sorted(late_s)[1000] < 0.02
     assert loop.stats()["enters"] - enters < 400, "one for each millisecond, and a few"
 
 
