@@ -26,13 +26,24 @@ cdef object receive_bulk(BulkSpace *space, int fd, Py_ssize_t length_max):
     cdef int error = errno
     take_gil_back(released)
     if length >= BULK_LENT_BYTES_MIN and bulk_space_lend(space, item):
-        Py_SET_SIZE(<object>item, length)
-        target[length] = 0
-        return <object>item
-    bulk_space_put_back(space, item)
+        return cut_to_length(item, length)
     if length < 0:
+        bulk_space_put_back(space, item)
         return None if error == EAGAIN or error == EINTR else error
-    return PyBytes_FromStringAndSize(target, length)
+    try:
+        data = PyBytes_FromStringAndSize(target, length)
+    except MemoryError:
+        data = cut_to_length(item, length)     # or what came would be lost
+        Py_DECREF(data)
+        return data
+    bulk_space_put_back(space, item)
+    return data
+
+
+cdef inline object cut_to_length(PyObject *item, Py_ssize_t length):
+    Py_SET_SIZE(<object>item, length)
+    PyBytes_AS_STRING(<object>item)[length] = 0
+    return <object>item
 
 
 cdef PyObject *bulk_space_take(BulkSpace *space) except NULL:

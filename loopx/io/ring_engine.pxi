@@ -7,8 +7,8 @@ cdef enum:
     RING_ENTRIES = 256
     COMPLETION_ENTRIES = 1024    # with the buffers' ring under 64 KiB of locked memory
     SUBMIT_ATTEMPTS = 4
-    COLLECT_ROUNDS = 4           # how often completions are read before they are acted upon
-    POLL_ROUNDS = 64             # the same, while they only tell of readiness
+    COLLECT_ROUNDS = 64          # how often completions are read before they are acted upon
+    RECEIVED_MAX = 80            # about as many of them may carry data, or find no buffer for it
     KERNEL_WORK_MAX = 20         # that one call which does not sleep makes (Linux 6.13)
     TAKE_BACK_TIMEOUT_NS = 10000000
 
@@ -292,18 +292,18 @@ cdef class RingEngine(EnteringEngine):
         be ready again at the next submission, and would be before them, turn after turn. That
         is so of polls; of received data more is not collected than the caches hold.
         """
-        cdef unsigned int index, count, flags = 0
+        cdef unsigned int index, count, received = 0
         cdef io_uring_cqe *cqe
         cdef int attempt
-        for attempt in range(1, POLL_ROUNDS + 1):
+        for attempt in range(COLLECT_ROUNDS):
             count = ring_completions_ready(&self.ring)
             for index in range(count):
                 cqe = ring_completion(&self.ring, index)
-                flags = cqe.flags
                 if cqe.user_data:
-                    self.collect_one(<Operation *><size_t>cqe.user_data, cqe.res, flags)
+                    self.collect_one(<Operation *><size_t>cqe.user_data, cqe.res, cqe.flags)
+                received += cqe.flags & IORING_CQE_F_BUFFER or cqe.res == -ENOBUFS
             ring_consume(&self.ring, count)
-            if attempt >= COLLECT_ROUNDS and flags & IORING_CQE_F_BUFFER or not (
+            if received >= RECEIVED_MAX or not (
                     ring_has_overflowed(&self.ring)
                     or count >= KERNEL_WORK_MAX and ring_has_kernel_work(&self.ring)):
                 break

@@ -231,6 +231,34 @@ async def among_others(loop, protocol, stack):
     return transport, peer
 
 
+def test_no_more_is_received_at_once_than_there_are_buffers(loop):
+    """Receives that find none are over, and have to be submitted again."""
+    pairs = [socket.socketpair() for _ in range(300)]
+
+    async def main():
+        transports = [
+            (await loop.connect_accepted_socket(asyncio.Protocol, ours))[0] for _, ours in pairs
+        ]
+        await asyncio.sleep(0.01)
+        before = loop.stats()
+        for _ in range(3):
+            for peer, _ in pairs:
+                peer.send(bytes(4_000))
+            await asyncio.sleep(0.01)
+        passed = difference(loop.stats(), before)
+        for transport in transports:
+            transport.close()
+        await turns()
+        return passed
+
+    with contextlib.ExitStack() as stack:
+        for peer, _ in pairs:
+            stack.enter_context(peer)
+        passed = run(loop, main())
+    assert passed["completions"] >= 900
+    assert passed["submissions"] < 30, passed
+
+
 @pytest.mark.parametrize(("length", "calls"), [(40_000, 0), (60_000, 1)])
 def test_bulk_is_sent_at_once(loop, length, calls):
     async def main():

@@ -138,7 +138,7 @@ async def receive_bulk(loop: asyncio.AbstractEventLoop, *protocols: Places) -> N
             connections.append((sender, transport, protocol))
         for number in range(1, 201):
             for sender, _, protocol in connections:
-                await loop.sock_sendall(sender, bytes(BULK_BYTES))
+                await loop.sock_sendall(sender, b"x" * BULK_BYTES)
                 while protocol.received < number * BULK_BYTES:
                     await asyncio.sleep(0)
         for _, transport, _ in connections:
@@ -157,6 +157,23 @@ def test_bulk_that_nobody_keeps_lies_in_one_well_aligned_place(
     settled = set(protocol.places[10:])
     assert len(settled) == 1
     assert not [place for place in settled if place % 32]
+
+
+@only_on("loopx")
+def test_a_closed_loop_lets_go_of_what_it_handed_out(loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> bytes:
+        sender, receiver = tcp_pair()
+        with sender, receiver:
+            receiver.setblocking(False)
+            sender.sendall(b"x" * 60_000)
+            await asyncio.sleep(0.01)
+            return await loop.sock_recv(receiver, 200_000)
+
+    kept = run(loop, main())
+    assert len(kept) > 32_768
+    before = sys.getrefcount(kept)
+    loop.close()
+    assert sys.getrefcount(kept) == before - HAS_GIL
 
 
 @pytest.mark.parametrize("others", [0, 1])

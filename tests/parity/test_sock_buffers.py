@@ -60,6 +60,17 @@ def test_what_was_received_stays_as_it_was(
     run(loop, main())
 
 
+@pytest.mark.parametrize(
+    ("asked", "error"),
+    [(-1, ValueError), (2**70, OverflowError), (-(2**70), OverflowError), (1.0, TypeError)],
+)
+def test_what_cannot_be_asked_for(
+    loop: asyncio.AbstractEventLoop, pair: Pair, asked: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        run(loop, loop.sock_recv(pair[0], asked))
+
+
 @pytest.mark.parametrize("size_bytes", [1, 1000, 65_536, 65_537, 1 << 20])
 def test_buffers_of_every_size(
     loop: asyncio.AbstractEventLoop, pair: Pair, size_bytes: int
