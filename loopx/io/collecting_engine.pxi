@@ -54,9 +54,11 @@ cdef class CollectingEngine(Engine):
     cdef inline void rewind_collected(self) noexcept:
         """Use the room of what was dispatched again. Not while anything is being dispatched."""
         cdef size_t length = self.collected_tail - self.collected_head
-        if length and self.collected_head < self.collected_capacity // 2:
-            return
-        memmove(self.collected, self.collected + self.collected_head, length * sizeof(Completion))
+        if length:
+            if self.collected_head < self.collected_capacity // 2:
+                return
+            memmove(self.collected, self.collected + self.collected_head,
+                    length * sizeof(Completion))
         self.collected_head = 0
         self.collected_tail = length
 
