@@ -119,7 +119,6 @@ def test_documents_show_what_is_recorded(path):
         assert report.insert_tables(text, name, stored) == text, f"bench.report {name} --insert"
 
 
-
 def test_results_of_another_layout_are_refused(tmp_path):
     path = tmp_path / "old.json"
     path.write_text(json.dumps({"schema": SCHEMA - 1}))

@@ -18,6 +18,10 @@ from tests.support.net import finish, only_on, run, serving, tcp_pair
 from tests.support.recorders import Echo, Recorder
 from tests.support.threads import HAS_GIL
 
+places_can_be_chosen = pytest.mark.skipif(
+    hasattr(sys, "gettotalrefcount"), reason="a debug build's allocator puts all of a size alike"
+)
+
 ROUNDS = 60
 CONNECTIONS = 5
 BULK_BYTES = 100_000
@@ -78,9 +82,7 @@ def test_kept_bytes_do_not_change(loop: asyncio.AbstractEventLoop, sizes: tuple[
 
 
 @only_on("loopx")
-@pytest.mark.skipif(
-    hasattr(sys, "gettotalrefcount"), reason="a debug build's allocator puts all of a size alike"
-)
+@places_can_be_chosen
 def test_bulk_is_received_where_the_processor_copies_quickly(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
@@ -151,9 +153,7 @@ async def receive_bulk(loop: asyncio.AbstractEventLoop, *protocols: Places) -> N
 
 @only_on("loopx")
 @pytest.mark.skipif(not HAS_GIL, reason="nobody knows whether bytes are shared")
-@pytest.mark.skipif(
-    hasattr(sys, "gettotalrefcount"), reason="a debug build's allocator puts all of a size alike"
-)
+@places_can_be_chosen
 def test_bulk_that_nobody_keeps_lies_in_one_well_aligned_place(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
