@@ -9,7 +9,7 @@
 cdef enum:
     BULK_SPACE_BYTES = 262144
     BULK_LENT_MAX = 3            # so many objects may be longer than they seem
-    BULK_LENT_BYTES_MIN = 32768  # less is quickly copied
+    BULK_LENT_BYTES_MIN = 8192   # less is quickly copied
     BULK_ALIGNMENT = 32          # elsewhere AMD's Zen 4 takes 5 to 10% longer for a copy
 
 cdef struct BulkSpace:

@@ -80,7 +80,7 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
         """Leave it to the turn's submission; but bulk, or what is over the mark, is tried now."""
         if self.may_send_now():
             self.send_inline()
-        elif (self.unsent_bytes > min(self.high_water_bytes, BATCHED_BYTES_MAX) and not self.full
+        elif (self.unsent_bytes > self.batched_bytes_max() and not self.full
                 and self.send_operation.state == OPERATION_IDLE):
             self.send_inline()
         try:
@@ -90,6 +90,12 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
         if self.loop.batch_bytes > BATCH_BYTES_MAX and self.loop.running_thread == current_thread():
             return self.loop.send_batch()
         return 0
+
+    @cython.nonecheck(False)
+    cdef inline Py_ssize_t batched_bytes_max(self) noexcept:
+        """More is tried at once. Who receives bulk often answers with it, as it is in the caches;
+        what a service makes of a small request gains more from leaving with others."""
+        return min(self.high_water_bytes, BULK_BYTES - 1 if self.bulk_bytes else BATCHED_BYTES_MAX)
 
     @cython.nonecheck(False)
     cdef int send_rest(self) except -1:

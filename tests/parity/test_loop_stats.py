@@ -259,11 +259,17 @@ def test_no_more_is_received_at_once_than_there_are_buffers(loop):
     assert passed["submissions"] < 30, passed
 
 
-@pytest.mark.parametrize(("length", "calls"), [(40_000, 0), (60_000, 1)])
-def test_bulk_is_sent_at_once(loop, length, calls):
+@pytest.mark.parametrize(
+    ("received", "length", "calls"),
+    [(0, 40_000, 0), (0, 60_000, 1), (20_000, 8_192, 1), (20_000, 8_191, 0)],
+)
+def test_bulk_is_sent_at_once(loop, received, length, calls):
+    """And what is sent to a peer of bulk is bulk from 8 KiB on."""
     async def main():
         with contextlib.ExitStack() as stack:
-            transport, _ = await among_others(loop, asyncio.Protocol(), stack)
+            transport, peer = await among_others(loop, asyncio.Protocol(), stack)
+            peer.send(bytes(received))
+            await asyncio.sleep(0.01)
             before = loop.stats()
             transport.write(bytes(length))
             assert difference(loop.stats(), before)["system_calls"] == calls

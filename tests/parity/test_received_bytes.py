@@ -166,20 +166,23 @@ def test_bulk_that_nobody_keeps_lies_in_one_well_aligned_place(
 
 
 @only_on("loopx")
-def test_a_closed_loop_lets_go_of_what_it_handed_out(loop: asyncio.AbstractEventLoop) -> None:
+@pytest.mark.parametrize(("length", "remembered"), [(60_000, True), (8192, True), (8191, False)])
+def test_a_closed_loop_lets_go_of_what_it_handed_out(
+    loop: asyncio.AbstractEventLoop, length: int, remembered: bool
+) -> None:
     async def main() -> bytes:
         sender, receiver = tcp_pair()
         with sender, receiver:
             receiver.setblocking(False)
-            sender.sendall(b"x" * 60_000)
+            sender.sendall(b"x" * length)
             await asyncio.sleep(0.01)
             return await loop.sock_recv(receiver, 200_000)
 
     kept = run(loop, main())
-    assert len(kept) > 32_768
+    assert len(kept) == length
     before = sys.getrefcount(kept)
     loop.close()
-    assert sys.getrefcount(kept) == before - HAS_GIL
+    assert sys.getrefcount(kept) == before - (remembered and HAS_GIL)
 
 
 @pytest.mark.parametrize("others", [0, 1])
