@@ -60,6 +60,7 @@ include "transports/tls.pxi"              # TLS: asyncio's, compiled where it is
 include "transports/gathering.pxi"        # several pieces sent by one call
 include "transports/transport.pxi"        # what all transports share: protocol, state, closing
 include "transports/socket.pxi"           # what those on sockets add: addresses
+include "transports/bulk.pxi"             # when a stream's data is bulk, and who tells of it
 include "transports/receiving.pxi"        # the receiving half of a stream
 include "transports/stream.pxi"           # TCP and Unix streams: sending and ending
 include "transports/pipes.pxi"            # pipes, FIFOs and terminals

@@ -116,6 +116,8 @@ cdef extern from "<sys/socket.h>" nogil:
         SOCK_CLOEXEC
         SOCK_NONBLOCK
         SOCK_STREAM
+        SOL_SOCKET
+        SO_PROTOCOL
     ssize_t posix_recv "recv"(int fd, void *buffer, size_t length, int flags)
     ssize_t posix_send "send"(int fd, const void *buffer, size_t length, int flags)
     ssize_t posix_recvfrom "recvfrom"(int fd, void *buffer, size_t length, int flags,
@@ -127,6 +129,7 @@ cdef extern from "<sys/socket.h>" nogil:
     int getpeername(int fd, sockaddr *address, socklen_t *length)
     int posix_shutdown "shutdown"(int fd, int how)
     int setsockopt(int fd, int level, int name, const void *value, socklen_t length)
+    int getsockopt(int fd, int level, int name, void *value, socklen_t *length)
 
 cdef extern from "<netinet/in.h>" nogil:
     struct in_addr:

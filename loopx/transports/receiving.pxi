@@ -1,24 +1,14 @@
 # The receiving half of a stream's transport. Only the loop's thread may touch it.
 #
 # Small traffic: a multishot receive into provided buffers, so that an idle connection pins none.
-# Bulk: when a batch brings BULK_BYTES, the multishot is cancelled and the transport waits for
-# readiness instead, then receives up to 256 KiB straight into the object that it hands out
-# (io/bulk_space.pxi); BULK_SMALL_READS small reads in a row lead back.
+# Bulk (transports/bulk.pxi says when): the transport waits for readiness instead, then receives up
+# to 256 KiB straight into the object that it hands out (io/bulk_space.pxi).
 # Pausing cancels lazily: only when data comes, which is then held until resume_reading.
 
-cdef enum:
-    BULK_BYTES = 8192
-    BULK_RECEIVE_BYTES_MIN = 65536
-    BULK_SMALL_BYTES = 4096
-    BULK_SMALL_READS = 8
-
-
-cdef class ReceivingTransport(SocketTransport):
+cdef class ReceivingTransport(BulkTransport):
     """A connected stream socket that hands what it receives to its protocol."""
 
     cdef list held               # received while paused: bytes, None for the end, or an exception
-    cdef int bulk_bytes          # what the next bulk receive asks for; 0: not in bulk
-    cdef unsigned char small_reads
     cdef bint read_eof           # the peer is done sending
     cdef bint delivery_scheduled
 
@@ -30,8 +20,7 @@ cdef class ReceivingTransport(SocketTransport):
         if not self.descriptor_is_ours():
             return self.descriptor_is_gone()
         if self.bulk_bytes:
-            self.receive_operation.kind = POLL
-            self.receive_operation.events = POLLIN
+            self.choose_poll()
         else:
             self.receive_operation.kind = RECEIVE_MULTISHOT
         return self.loop.engine.submit(&self.receive_operation)
@@ -58,26 +47,22 @@ cdef class ReceivingTransport(SocketTransport):
         elif result == -ENOBUFS:
             engine.more_receive_buffers()
         elif result == -ENOMEM:                # no locked memory for provided buffers
-            self.bulk_bytes = BULK_RECEIVE_BYTES_MIN
+            self.begin_bulk()
         elif result != -ECANCELED and result != -EAGAIN and result != -EINTR:
             self.deliver(OSError(-result, os.strerror(-result)))
         return 0
 
     @cython.nonecheck(False)
-    cdef inline int look_for_bulk(self, Py_ssize_t length) except -1:
-        """So much came at once: whether to receive straight into what is handed out."""
-        if length >= BULK_BYTES and not self.bulk_bytes:
-            self.bulk_bytes = BULK_RECEIVE_BYTES_MIN
-            self.stop_receiving()
-        return 0
-
-    @cython.nonecheck(False)
     cdef int readable(self, int result) except -1:
         """The poll's completion in bulk mode: receive straight into what is handed out."""
-        if self.closing or self.paused or result == -ECANCELED:
+        self.may_have_left = True
+        if (self.closing or self.paused or result == -ECANCELED or not self.bulk_bytes
+                or self.read_eof or self.receive_operation.state == OPERATION_CANCELLING):
             return 0
         if not self.descriptor_is_ours():
             return self.descriptor_is_gone()
+        if result != POLLIN:
+            self.poll_anew()
         if self.buffered_protocol:
             return self.received_for_buffer(0, 0)
         data = receive_bulk(&self.loop.bulk_space, self.fd, self.bulk_bytes)
@@ -88,21 +73,8 @@ cdef class ReceivingTransport(SocketTransport):
             return self.deliver(OSError(<int>data, os.strerror(data)))
         if PyBytes_GET_SIZE(data) == 0:
             return self.deliver(None)
-        self.adapt_bulk(PyBytes_GET_SIZE(data))
+        self.received_bulk(PyBytes_GET_SIZE(data), self.bulk_bytes)
         return self.deliver(data)
-
-    @cython.nonecheck(False)
-    cdef void adapt_bulk(self, Py_ssize_t length) noexcept:
-        """Ask for more when the buffer was filled; leave bulk after several small reads."""
-        if length == self.bulk_bytes and self.bulk_bytes < BULK_SPACE_BYTES:
-            self.bulk_bytes *= 2
-        if length > BULK_SMALL_BYTES:
-            self.small_reads = 0
-            return
-        self.small_reads += 1
-        if self.small_reads == BULK_SMALL_READS:
-            self.small_reads = 0
-            self.bulk_bytes = 0
 
     @cython.nonecheck(False)
     cdef inline bint must_hold(self) noexcept:
@@ -129,6 +101,8 @@ cdef class ReceivingTransport(SocketTransport):
         if self.held is None:
             self.held = []
         self.held.append(item)
+        if item is None:
+            self.read_eof = True
         return self.stop_receiving()
 
     @cython.nonecheck(False)
@@ -209,20 +183,22 @@ cdef class ReceivingTransport(SocketTransport):
         cdef Py_buffer view
         cdef PyThreadState *released
         cdef ssize_t length
+        cdef Py_ssize_t room
         cdef int error
         if not self.get_buffer(-1, &view):
             return 0
         if not self.descriptor_is_ours():     # get_buffer() closed it
             PyBuffer_Release(&view)
             return self.descriptor_is_gone()
-        released = release_gil_for_others(view.len)
-        length = posix_recv(self.fd, view.buf, view.len, MSG_DONTWAIT)
+        room = view.len
+        released = release_gil_for_others(room)
+        length = posix_recv(self.fd, view.buf, room, MSG_DONTWAIT)
         error = errno
         take_gil_back(released)
         PyBuffer_Release(&view)
         self.loop.engine.system_calls += 1
         if length > 0:
-            self.adapt_bulk(length)
+            self.received_bulk(length, room)
             return self.buffer_updated(length)
         if length < 0 and (error == EAGAIN or error == EINTR):
             return 0
@@ -376,16 +352,18 @@ cdef int on_received(Operation *operation, int result, unsigned int flags) excep
     cdef ReceivingTransport transport = <ReceivingTransport>operation.owner
     cdef bint last = operation.state == OPERATION_IDLE
     try:
-        if operation.kind == POLL:
-            transport.readable(result)
-        else:
+        if operation.kind == RECEIVE_MULTISHOT:
             transport.received(result, flags)
+        else:
+            transport.readable(result)
     finally:
         if last:
             if transport.closing:
                 transport.close_descriptor_when_idle()
             else:
                 transport.receive()
+        elif operation.kind == POLL_MULTISHOT and transport.may_have_left:
+            transport.poll_anew()
     return 0
 
 

@@ -4,7 +4,7 @@
 # What is written in a turn waits in `pieces` and leaves with the turn's submission; one
 # send is in flight at a time, and what is written meanwhile goes out together when it completes.
 # With next to no connections there is nothing to batch: a write is sent at once.
-# Bulk is sent at once too, while it is in the cache. So is what is past the high-water mark, so
+# Bulk is sent at once too, while it is in the caches. So is what is past the high-water mark, so
 # that a protocol is paused only when the socket's own buffer is full, as with asyncio.
 # `sending` is the bytes in flight, or the rest of what an inline send left; the kernel reads it
 # until the send's completion.
