@@ -328,7 +328,10 @@ class SocketTransport(DescriptorTransport):
         """Hand out no data until resume_reading(). Idempotent."""
 
 @disjoint_base
-class ReceivingTransport(SocketTransport):
+class BulkTransport(SocketTransport):
+    """A connected stream socket that knows whether bulk comes."""
+
+class ReceivingTransport(BulkTransport):
     """The receiving half of a stream's transport."""
 
     def resume_reading(self) -> None:
