@@ -331,6 +331,7 @@ class SocketTransport(DescriptorTransport):
 class BulkTransport(SocketTransport):
     """A connected stream socket that knows whether bulk comes."""
 
+@disjoint_base
 class ReceivingTransport(BulkTransport):
     """The receiving half of a stream's transport."""
 

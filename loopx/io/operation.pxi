@@ -21,7 +21,8 @@ ctypedef bint (*DescriptorCheck)(Operation *operation) except -1
 
 cdef enum OperationKind:
     POLL                 # wait once until `events` hold; result: the events that do
-    POLL_MULTISHOT       # a completion at every change until cancelled
+    POLL_MULTISHOT       # a completion at every change until cancelled, or until
+    #                      completions overflow
     RECEIVE_MULTISHOT    # receive into provided buffers until end of file, error or cancel
     SEND                 # send what there is room for of `length` bytes at `address`
     SEND_GATHERED        # the same of the pieces that a msghdr at `address` names

@@ -2,20 +2,23 @@
 # Only the loop's thread may touch it. What is received, and into what: transports/receiving.pxi.
 #
 # Bulk begins when a batch brings BULK_BYTES and ends after BULK_SMALL_READS small reads in a row.
-# The transport is told by a poll for each receive, which looks at what is there, too. TCP's, once
-# BULK_SHORT_READS in a row took all there was, by one poll that goes on. That tells of what comes
-# only: so it ends where a receive filled its buffer, found nothing or was not made, and where it
-# tells of more than data (the end, which came with the last of it). An urgent byte ends a receive
-# early, too, and nothing shows it: so it ends after POLL_ON_SECONDS in any case, which what is
-# behind that byte may wait. A Unix socket's receive ends at descriptors, which are no rarity there:
-# a poll for each.
+# The transport is told by a poll for each receive. On TCP, once BULK_SHORT_READS receives in a row
+# took all there was, one poll goes on telling. When it is made it looks at what is there, too, but
+# afterwards it tells only of what comes. So it is ended, and a new poll made, where something may
+# be left: after a receive that filled its buffer, found nothing or was not made, and after being
+# told of more than data, as the end may have come with the last of it. Nothing tells of an urgent
+# byte, which ends a receive as well: so every POLL_ON_SECONDS a new poll is made in any case, which
+# is how long data behind such a byte may wait. Where that poll told of few receives, it is back to
+# one for each: a timer would cost more than it saves. A Unix socket's receives end at descriptors,
+# which are no rarity there: a poll for each.
 
 cdef enum:
     BULK_BYTES = 8192
     BULK_RECEIVE_BYTES_MIN = 65536
     BULK_SMALL_BYTES = 4096
     BULK_SMALL_READS = 8
-    BULK_SHORT_READS = 3
+    BULK_SHORT_READS = 32
+    POLL_ON_READS_MIN = 16
 
 cdef double POLL_ON_SECONDS = 0.1
 
@@ -23,12 +26,12 @@ cdef double POLL_ON_SECONDS = 0.1
 cdef class BulkTransport(SocketTransport):
     """A connected stream socket that knows whether bulk comes."""
 
+    cdef object poll_timer           # while one poll goes on: a TimerHandle, or None
     cdef int bulk_bytes              # what the next bulk receive asks for; 0: not in bulk
-    cdef unsigned char small_reads
-    cdef unsigned char short_reads
+    cdef unsigned int short_reads    # in a row
+    cdef unsigned char small_reads   # in a row
     cdef bint is_tcp
     cdef bint may_have_left          # the last bulk receive: data that is there
-    cdef bint will_poll_anew         # a timer sees to it
 
     @cython.nonecheck(False)
     cdef inline int look_for_bulk(self, Py_ssize_t length) except -1:
@@ -49,31 +52,32 @@ cdef class BulkTransport(SocketTransport):
         if self.short_reads < BULK_SHORT_READS or not self.is_tcp:
             self.receive_operation.kind = POLL
         else:
-            if not self.will_poll_anew:
-                self.loop.call_later(POLL_ON_SECONDS, self._poll_anew)
-                self.will_poll_anew = True
+            if self.poll_timer is None:
+                self.poll_timer = self.loop.call_later(POLL_ON_SECONDS, self._poll_anew)
             self.receive_operation.kind = POLL_MULTISHOT
         self.receive_operation.events = POLLIN | POLLRDHUP
         return 0
 
     def _poll_anew(self):
-        self.will_poll_anew = False
-        if self.receive_operation.kind == POLL_MULTISHOT:
-            self.poll_anew()
+        self.poll_timer = None
+        if self.receive_operation.kind != POLL_MULTISHOT:
+            return
+        if self.short_reads < BULK_SHORT_READS + POLL_ON_READS_MIN:
+            self.poll_for_each()
+        else:
+            self.short_reads = BULK_SHORT_READS
+            self.stop_receiving()
 
-    cdef int poll_anew(self) except -1:
-        """With a poll for each receive."""
+    cdef int poll_for_each(self) except -1:
+        """End the poll that goes on, if there is one."""
         self.short_reads = 0
         return self.stop_receiving()
 
     @cython.nonecheck(False)
     cdef void received_bulk(self, Py_ssize_t length, Py_ssize_t room) noexcept:
-        """Ask for more when the buffer was filled; leave bulk after several small reads."""
+        """Note what may be left, and whether bulk goes on; ask for more next time if it was all."""
         self.may_have_left = length == room
-        if self.may_have_left:
-            self.short_reads = 0
-        elif self.short_reads < BULK_SHORT_READS:
-            self.short_reads += 1
+        self.short_reads = 0 if self.may_have_left else self.short_reads + 1
         if length == self.bulk_bytes and self.bulk_bytes < BULK_SPACE_BYTES:
             self.bulk_bytes *= 2
         if length > BULK_SMALL_BYTES:
@@ -83,7 +87,13 @@ cdef class BulkTransport(SocketTransport):
         if self.small_reads == BULK_SMALL_READS:
             self.small_reads = 0
             self.bulk_bytes = 0
-            self.may_have_left = True          # for the receive that comes now
+            self.may_have_left = True          # or the poll would go on until the next data
+
+    cdef int close_descriptor(self) except -1:
+        if self.poll_timer is not None:
+            self.poll_timer.cancel()
+            self.poll_timer = None
+        return SocketTransport.close_descriptor(self)
 
 
 cdef bint speaks_tcp(int fd) noexcept:

@@ -3,7 +3,8 @@
 # Small traffic: a multishot receive into provided buffers, so that an idle connection pins none.
 # Bulk (transports/bulk.pxi says when): the transport waits for readiness instead, then receives up
 # to 256 KiB straight into the object that it hands out (io/bulk_space.pxi).
-# Pausing cancels lazily: only when data comes, which is then held until resume_reading.
+# Pausing cancels lazily: only when data comes, which is then held until resume_reading, or left in
+# the socket if it is bulk.
 
 cdef class ReceivingTransport(BulkTransport):
     """A connected stream socket that hands what it receives to its protocol."""
@@ -62,7 +63,7 @@ cdef class ReceivingTransport(BulkTransport):
         if not self.descriptor_is_ours():
             return self.descriptor_is_gone()
         if result != POLLIN:
-            self.poll_anew()
+            self.poll_for_each()
         if self.buffered_protocol:
             return self.received_for_buffer(0, 0)
         data = receive_bulk(&self.loop.bulk_space, self.fd, self.bulk_bytes)
@@ -363,7 +364,7 @@ cdef int on_received(Operation *operation, int result, unsigned int flags) excep
             else:
                 transport.receive()
         elif operation.kind == POLL_MULTISHOT and transport.may_have_left:
-            transport.poll_anew()
+            transport.poll_for_each()
     return 0
 
 

@@ -11,8 +11,7 @@ import asyncio
 import contextlib
 import random
 import socket
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -28,6 +27,7 @@ from tests.support.recorders import (
 
 BULK_BYTES = 20_000
 PROMPT_SECONDS = 2
+SETTLED = 40                    # so many messages, and one poll goes on telling
 
 
 class RoomyRecorder(BufferedRecorder):
@@ -62,13 +62,18 @@ async def exchange(protocol: RecordingProtocol, peer: Peer, length: int) -> None
         assert await protocol.read(length) == data
 
 
+async def settle(protocol: RecordingProtocol, peer: Peer) -> None:
+    for _ in range(SETTLED):
+        peer.sock.sendall(b"s" * BULK_BYTES)
+        assert await protocol.read(BULK_BYTES) == b"s" * BULK_BYTES
+
+
 @contextlib.asynccontextmanager
 async def used_to_bulk(
     factory: type[RecordingProtocol], family: str = "tcp"
 ) -> AsyncIterator[tuple[RecordingProtocol, Peer]]:
     async with with_peer(factory, family) as (protocol, peer):
-        for _ in range(8):
-            await exchange(protocol, peer, BULK_BYTES)
+        await settle(protocol, peer)
         yield protocol, peer
 
 
@@ -78,13 +83,10 @@ def test_one_poll_tells_of_many_messages(
     loop: asyncio.AbstractEventLoop, family: str, may_go_on: bool
 ) -> None:
     async def main() -> None:
-        theirs: socket.socket
         async with used_to_bulk(RoomyRecorder, family) as (protocol, peer):
-            theirs = peer.sock
             before = loop.stats()["submissions"]
-            for _ in range(200):
-                theirs.sendall(bytes(BULK_BYTES))
-                await protocol.read(BULK_BYTES)
+            for _ in range(5):
+                await settle(protocol, peer)
             submissions = loop.stats()["submissions"] - before
             assert (submissions < 100) == may_go_on, submissions
 
@@ -97,8 +99,8 @@ def test_one_poll_tells_of_many_messages(
     "lengths",
     [
         [65_536], [65_535, 65_537], [131_072, 262_144], [16_384], [16_384, 32_768, 9],
-        [300_000, 20_000], [700_000], [20_000, 20_000, 20_000, 20_000, 65_536],
-        [20_000] * 4 + [50] * 20,
+        [300_000, 20_000], [700_000], [20_000] * SETTLED + [65_536],
+        [20_000] * SETTLED + [50] * 20,
     ],
     ids=lambda lengths: f"{len(lengths)}-of-{lengths[0]}",
 )
@@ -130,8 +132,7 @@ def test_what_is_behind_an_urgent_byte_comes(
                 peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
                 async with asyncio.timeout(PROMPT_SECONDS):
                     assert await protocol.read(9_000 + behind) == b"a" * 9_000 + b"b" * behind
-                for _ in range(6):
-                    await exchange(protocol, peer, BULK_BYTES)
+                await settle(protocol, peer)
 
     run(loop, main())
 
@@ -170,8 +171,7 @@ def test_what_comes_while_paused_is_told_of_after_resuming(
                 protocol.transport.resume_reading()
                 async with asyncio.timeout(PROMPT_SECONDS):
                     assert await protocol.read(BULK_BYTES) == b"p" * BULK_BYTES
-                for _ in range(4):
-                    await exchange(protocol, peer, BULK_BYTES)
+                await settle(protocol, peer)
 
     run(loop, main())
 
@@ -206,7 +206,6 @@ def test_the_end_is_told_once(
         async with used_to_bulk(Ending) as (protocol, peer):
             peer.sock.sendall(b"l" * BULK_BYTES)
             peer.half_close()
-            time.sleep(0.01)
             await protocol.ended
             assert await protocol.read(BULK_BYTES) == b"l" * BULK_BYTES
             if keeps_open:
@@ -214,8 +213,6 @@ def test_the_end_is_told_once(
                 assert await peer.recv_exactly(10) == b"still here"
                 peer.reset()
                 await turns()
-                protocol.transport.write(b"x")
-                await asyncio.sleep(0.01)
                 protocol.transport.abort()
             await protocol.lost
             assert protocol.calls.count("eof_received") == 1
@@ -265,8 +262,7 @@ def test_an_interruption_leaves_nothing_behind(
         async with used_to_bulk(Interrupted) as (protocol, peer):
             for _ in range(3):
                 protocol.armed = True
-                for _ in range(6):
-                    await exchange(protocol, peer, BULK_BYTES)
+                await settle(protocol, peer)
 
     _, times = run_through(loop, main())
     assert times == 3
@@ -293,16 +289,76 @@ def test_a_loop_that_stops_meanwhile(
 
 
 @only_on("loopx")
-def test_a_poll_that_goes_on_ends_after_a_while(loop: asyncio.AbstractEventLoop) -> None:
+def test_the_end_is_told_once_where_two_polls_tell_of_it(loop: asyncio.AbstractEventLoop) -> None:
+    """The first of data alone, and the peer ends the connection while that is handed out."""
+    before_that: list[Callable[[], None]] = []
+
+    class Acting(HalfOpenRecorder):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if before_that:
+                before_that.pop(0)()
+
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            others = [await stack.enter_async_context(with_peer(Recorder)) for _ in range(12)]
+            first, first_peer = await stack.enter_async_context(with_peer(Acting))
+            protocol, peer = await stack.enter_async_context(used_to_bulk(Acting))
+
+            peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+            def send_and_collect() -> None:
+                peer.sock.sendall(bytes(BULK_BYTES))
+                for other, _ in others:                # over 256 KiB: they leave at once, and
+                    other.transport.write(bytes(30_000))       # completions are collected
+
+            before_that.extend([send_and_collect, peer.half_close])
+            first_peer.sock.sendall(b"x")
+            peer.sock.sendall(bytes(BULK_BYTES))
+            await protocol.ended
+            await turns(20)
+            assert first.received_bytes == 1
+            assert await protocol.read(2 * BULK_BYTES) == bytes(2 * BULK_BYTES)
+            assert protocol.calls.count("eof_received") == 1
+
+    for _ in range(5):
+        run(loop, main())
+
+
+@only_on("loopx")
+def test_a_poll_that_told_of_little_ends_after_a_while(loop: asyncio.AbstractEventLoop) -> None:
     """It would not tell of what an urgent byte hid: one that looks for it takes its place."""
 
     async def main() -> None:
+        others = loop.stats()["timers"]
         async with used_to_bulk(RoomyRecorder) as (_, _):
             before = loop.stats()
-            await asyncio.sleep(0.3)
+            assert before["timers"] == others + 1
+            await asyncio.sleep(0.5)
             after = loop.stats()
-        assert after["timers"] <= before["timers"]
-        assert 1 <= after["submissions"] - before["submissions"] <= 3
+        assert after["timers"] == others
+        assert after["submissions"] - before["submissions"] == 2
         assert after["operations_in_flight"] == before["operations_in_flight"]
+
+    run(loop, main())
+
+
+@only_on("loopx")
+def test_a_connection_has_one_timer_at_most(loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        others = loop.stats()["timers"]
+        async with used_to_bulk(Recorder) as (protocol, peer):
+            for _ in range(20):
+                protocol.transport.pause_reading()
+                peer.sock.sendall(b"s" * BULK_BYTES)
+                await turns(3)
+                protocol.transport.resume_reading()
+                await protocol.read(BULK_BYTES)
+                await settle(protocol, peer)
+                assert loop.stats()["timers"] <= others + 1
+            protocol.transport.abort()
+            await protocol.lost
+            await turns()
+            assert loop.stats()["timers"] == others
 
     run(loop, main())
