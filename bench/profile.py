@@ -40,7 +40,7 @@ PREFIX = "profile-"
 SLEEP_ZERO = "micro-sleep-0"
 DEFAULT_ROWS = ("echo-protocol-64x1024", "echo-protocol-64x102400", "echo-buffered-64x1024",
                 "echo-sock-64x1024",
-                "aiohttp-hello-64", "uvicorn-hello-64", SLEEP_ZERO)
+                "aiohttp-hello-64", "aiohttp-tls-hello-64", "uvicorn-hello-64", SLEEP_ZERO)
 # Parts of a process by the object that the code is in; what matches none is "rest".
 LOOP_OBJECTS = {"uvloop": "loop.cpython-*", "loopx": "_core.cpython-*",
                 "blazio": "_blazio.cpython-*", "rloop": "_rloop.cpython-*"}
