@@ -304,13 +304,13 @@ def test_the_end_is_told_once_where_two_polls_tell_of_it(loop: asyncio.AbstractE
             others = [await stack.enter_async_context(with_peer(Recorder)) for _ in range(12)]
             first, first_peer = await stack.enter_async_context(with_peer(Acting))
             protocol, peer = await stack.enter_async_context(used_to_bulk(Acting))
-
             peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
             def send_and_collect() -> None:
                 peer.sock.sendall(bytes(BULK_BYTES))
-                for other, _ in others:                # over 256 KiB: they leave at once, and
-                    other.transport.write(bytes(30_000))       # completions are collected
+                # Over 256 KiB: they leave at once, and completions are collected.
+                for other, _ in others:
+                    other.transport.write(bytes(30_000))
 
             before_that.extend([send_and_collect, peer.half_close])
             first_peer.sock.sendall(b"x")
