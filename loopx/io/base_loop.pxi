@@ -55,8 +55,9 @@ cdef class BaseLoop(Scheduler):
         """Microseconds for which the loop may look for I/O before it sleeps; 0: never.
 
         Only with next to no connections, and after several waits that were that short, where
-        sleeping takes longer and costs as much (see loopx/sched/spin.pxd). The environment
-        variable LOOPX_SPIN_US sets what a loop begins with, 30 otherwise; 0 on one core.
+        sleeping takes longer and costs as much (see loopx/sched/spin.pxd). Up to twice as long
+        after callbacks that took as long. The environment variable LOOPX_SPIN_US sets what a
+        loop begins with, 30 otherwise; 0 on one core.
         """
         return self.engine.spin.limit_ns / 1e3
 

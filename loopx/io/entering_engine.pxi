@@ -37,20 +37,20 @@ cdef class EnteringEngine(CollectingEngine):
         Only with next to no connections: with more of them a loop is seldom without work, and a
         late answer to one delays no other.
         """
-        cdef long long started_ns, spun_ns = 0
+        cdef long long started_ns = monotonic_ns(), spun_ns = 0
+        cdef long long bound_ns = spin_bound_ns(&self.spin, started_ns)
         cdef bint found = False
-        if 0 < timeout_ns <= self.spin.limit_ns:
+        if 0 < timeout_ns <= bound_ns:
             return timeout_ns
-        started_ns = monotonic_ns()
         self.spins += 1
         if ring_unsubmitted(&self.ring):
             self.enter(0, 0)
         with nogil:
-            while not found and spun_ns < self.spin.limit_ns:
+            while not found and spun_ns < bound_ns:
                 spun_ns = monotonic_ns() - started_ns     # first: what came while preempted counts
                 found = (ring_completions_ready(&self.ring) != 0
                          or ring_has_kernel_work(&self.ring) or not inbox_empty(self.inbox))
-        spin_ended(&self.spin, found)
+        spin_ended(&self.spin, found, started_ns + spun_ns)
         if found:
             self.busy_turns = BUSY_TURNS_MAX      # look at once
             return 0
@@ -66,4 +66,4 @@ cdef class EnteringEngine(CollectingEngine):
         finally:
             inbox_withdraw_sleep(self.inbox)
             if lonely:
-                spin_slept(&self.spin, monotonic_ns() - started_ns)
+                spin_slept(&self.spin, started_ns, monotonic_ns())

@@ -103,8 +103,11 @@ cdef class SpinForTests:
     def due(self):
         return spin_is_due(&self.spin)
 
-    def ended(self, bint found):
-        spin_ended(&self.spin, found)
+    def bound_ns(self, long long started_ns):
+        return spin_bound_ns(&self.spin, started_ns)
 
-    def slept(self, long long ns):
-        spin_slept(&self.spin, ns)
+    def ended(self, bint found, long long now_ns):
+        spin_ended(&self.spin, found, now_ns)
+
+    def slept(self, long long started_ns, long long now_ns):
+        spin_slept(&self.spin, started_ns, now_ns)

@@ -5,19 +5,25 @@
 # more in a virtual machine. Where the next completion is nearer than that, looking is quicker and
 # costs no more. So a loop spins only after several waits in a row that were quick, and each spin in
 # vain doubles the number of those that it takes: what is wasted is bounded however work arrives.
+#
+# A peer that gets much to do with each answer takes as long until it asks again. Where the loop
+# has worked for longer than a spin since its last wait, it may spin for as long as that, up to
+# twice the limit.
 
 cdef enum:
     QUICK_WAITS_MIN = 4          # in a row, before the first spin
     QUICK_WAITS_MAX = 4096       # and at most, after spins in vain
 
 cdef struct Spin:
-    long long limit_ns           # of one spin; 0: never
+    long long limit_ns           # of one spin after short work; 0: never
+    long long waited_ns          # the clock at the end of the last wait
     unsigned int quick_waits     # in a row
     unsigned int wanted          # quick waits before the next spin
 
 
 cdef inline void spin_init(Spin *spin, long long limit_ns) noexcept nogil:
     spin.limit_ns = limit_ns
+    spin.waited_ns = 0
     spin.quick_waits = 0
     spin.wanted = QUICK_WAITS_MIN
 
@@ -27,15 +33,25 @@ cdef inline bint spin_is_due(Spin *spin) noexcept nogil:
     return spin.quick_waits >= spin.wanted and spin.limit_ns > 0
 
 
-cdef inline void spin_ended(Spin *spin, bint found) noexcept nogil:
-    """A spin found something, or nothing."""
+cdef inline long long spin_bound_ns(Spin *spin, long long started_ns) noexcept nogil:
+    """How long a wait that starts now may spin at most."""
+    return min(max(started_ns - spin.waited_ns, spin.limit_ns), 2 * spin.limit_ns)
+
+
+cdef inline void spin_ended(Spin *spin, bint found, long long now_ns) noexcept nogil:
+    """A spin found something, or nothing: then the wait goes on."""
     if found:
+        spin.waited_ns = now_ns
         spin.wanted = max(spin.wanted // 2, QUICK_WAITS_MIN)
     else:
         spin.wanted = min(spin.wanted * 2, QUICK_WAITS_MAX)
         spin.quick_waits = 0
 
 
-cdef inline void spin_slept(Spin *spin, long long slept_ns) noexcept nogil:
-    """A wait without a spin, or after one in vain, took so long, the waking included."""
-    spin.quick_waits = spin.quick_waits + 1 if slept_ns <= 2 * spin.limit_ns else 0
+cdef inline void spin_slept(
+    Spin *spin, long long started_ns, long long now_ns
+) noexcept nogil:
+    """A wait without a spin, or after one in vain, has ended, the waking included."""
+    cdef bint quick = now_ns - started_ns <= 2 * spin_bound_ns(spin, started_ns)
+    spin.quick_waits = spin.quick_waits + 1 if quick else 0
+    spin.waited_ns = now_ns

@@ -3,6 +3,7 @@
 The rules are driven by made-up waits: no clock, no ring.  tests/parity/test_spinning.py has a loop.
 """
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,82 +19,123 @@ FIRST = 4                        # quick waits before the first spin
 MOST = 4096                      # and at most
 
 
-def take_wait(spin, arrives_ns, waking_ns=0):
-    """One wait for something that comes after `arrives_ns`; returns the nanoseconds spun."""
-    spun_ns = 0
-    if spin.due():
-        found = arrives_ns <= LIMIT_NS
-        spin.ended(found)
-        spun_ns = min(arrives_ns, LIMIT_NS)
-        if found:
-            return spun_ns
-    spin.slept(arrives_ns - spun_ns + waking_ns)
-    return spun_ns
+class Waits:
+    """A loop's waits, one after the other, on a made-up clock."""
+
+    def __init__(self, limit_ns=LIMIT_NS):
+        self.spin = SpinForTests(limit_ns)
+        self.now_ns = 1_000_000_000
+        self.sleep(0)
+
+    def sleep(self, ns):
+        """One wait without a spin."""
+        self.spin.slept(self.now_ns, self.now_ns + ns)
+        self.now_ns += ns
+
+    def take(self, arrives_ns, waking_ns=0, worked_ns=0):
+        """Work, then wait for something that comes after `arrives_ns`; the nanoseconds spun."""
+        self.now_ns += worked_ns
+        spun_ns = 0
+        if self.spin.due():
+            bound_ns = self.spin.bound_ns(self.now_ns)
+            found = arrives_ns <= bound_ns
+            spun_ns = min(arrives_ns, bound_ns)
+            self.now_ns += spun_ns
+            self.spin.ended(found, self.now_ns)
+            if found:
+                return spun_ns
+        self.sleep(arrives_ns - spun_ns + waking_ns)
+        return spun_ns
 
 
 def test_no_spin_before_several_quick_waits():
-    spin = SpinForTests(LIMIT_NS)
+    waits = Waits()
+    waits.sleep(10 * QUICK_NS)
     for _ in range(FIRST):
-        assert not spin.due()
-        spin.slept(QUICK_NS)
-    assert spin.due()
+        assert not waits.spin.due()
+        waits.sleep(QUICK_NS)
+    assert waits.spin.due()
 
 
 def test_one_slow_wait_begins_the_count_anew():
-    spin = SpinForTests(LIMIT_NS)
-    for _ in range(FIRST - 1):
-        spin.slept(0)
-    spin.slept(QUICK_NS + 1)
+    waits = Waits()
     for _ in range(FIRST):
-        assert not spin.due()
-        spin.slept(0)
-    assert spin.due()
+        waits.sleep(0)
+    waits.sleep(QUICK_NS + 1)
+    for _ in range(FIRST):
+        assert not waits.spin.due()
+        waits.sleep(0)
+    assert waits.spin.due()
 
 
 def test_what_is_found_by_spinning_is_spun_for_again():
-    spin = SpinForTests(LIMIT_NS)
+    waits = Waits()
     for _ in range(FIRST):
-        take_wait(spin, 5_000, waking_ns=20_000)
+        waits.take(5_000, waking_ns=20_000)
     for _ in range(1_000):
-        assert take_wait(spin, 5_000) == 5_000
+        assert waits.take(5_000) == 5_000
 
 
 def test_spins_in_vain_become_rare():
     """Each wait is quick, and yet longer than a spin: the worst there is."""
-    spin = SpinForTests(LIMIT_NS)
-    spins = sum(take_wait(spin, LIMIT_NS + 1) > 0 for _ in range(100_000))
+    waits = Waits()
+    spins = sum(waits.take(LIMIT_NS + 1) > 0 for _ in range(100_000))
     # 4, 8, ... 2,048 quick waits before each of the first ten, then one in 4,096.
     assert spins <= 11 + 100_000 // MOST
 
 
 def test_after_spins_in_vain_a_successful_one_makes_them_frequent_again():
-    spin = SpinForTests(LIMIT_NS)
+    waits = Waits()
     for _ in range(1_000):
-        take_wait(spin, LIMIT_NS + 1)
+        waits.take(LIMIT_NS + 1)
     for _ in range(MOST + 20):
-        take_wait(spin, 1_000)
-    assert take_wait(spin, LIMIT_NS + 1) == LIMIT_NS
-    waits = 0
-    while not spin.due():
-        take_wait(spin, 1_000)
-        waits += 1
-    assert waits <= 2 * FIRST
+        waits.take(1_000)
+    assert waits.take(LIMIT_NS + 1) == LIMIT_NS
+    count = 0
+    while not waits.spin.due():
+        waits.take(1_000)
+        count += 1
+    assert count <= 2 * FIRST
+
+
+@pytest.mark.parametrize(
+    ("worked_ns", "spun_ns"),
+    [(0, LIMIT_NS), (LIMIT_NS, LIMIT_NS), (LIMIT_NS + 5_000, LIMIT_NS + 5_000),
+     (2 * LIMIT_NS, 2 * LIMIT_NS), (50 * LIMIT_NS, 2 * LIMIT_NS)],
+)
+def test_a_spin_after_long_work_is_as_long_up_to_twice_the_limit(worked_ns, spun_ns):
+    waits = Waits()
+    for _ in range(FIRST):
+        waits.take(1_000)
+    assert waits.take(spun_ns, worked_ns=worked_ns) == spun_ns
+    assert waits.take(spun_ns + 1, worked_ns=worked_ns) == spun_ns
+    assert not waits.spin.due()          # it was in vain
+
+
+def test_work_is_counted_from_the_last_wait_that_found_something():
+    """A spin in vain and the sleep behind it are one wait, and no work."""
+    waits = Waits()
+    for _ in range(FIRST):
+        waits.take(1_000, worked_ns=50 * LIMIT_NS)
+    waits.take(LIMIT_NS + 1)
+    assert waits.spin.bound_ns(waits.now_ns) == LIMIT_NS
+    assert waits.spin.bound_ns(waits.now_ns + LIMIT_NS + 7) == LIMIT_NS + 7
 
 
 def test_a_limit_of_0_never_spins():
-    spin = SpinForTests(0)
+    waits = Waits(0)
     for _ in range(100):
-        spin.slept(0)
-        assert not spin.due()
+        waits.take(0, worked_ns=1_000_000)
+        assert not waits.spin.due()
 
 
 @given(st.lists(st.integers(0, 10 * LIMIT_NS), max_size=500))
 def test_spins_in_vain_are_few_whatever_comes(arrivals):
     """Each one is paid for by as many waits since the last as there were to be quick."""
-    spin = SpinForTests(LIMIT_NS)
+    waits = Waits()
     vain = found = 0
     for arrives_ns in arrivals:
-        spun_ns = take_wait(spin, arrives_ns)
+        spun_ns = waits.take(arrives_ns)
         vain += spun_ns > 0 and arrives_ns > LIMIT_NS
         found += 0 < spun_ns and arrives_ns <= LIMIT_NS
     assert vain * FIRST <= len(arrivals) - found
