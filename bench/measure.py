@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.build import executable
+from bench.build import BuildError, executable
+from bench.certificates import issue_certificate
 from bench.clients import Metrics, idle_connections, run_echo_load, run_wrk
 from bench.core_distance import core_distance
 from bench.loops import loop_command
@@ -92,6 +93,13 @@ def serving(row: Row, loop: str) -> Iterator[tuple[Server, Path | None]]:
 
 def server_command(row: Row, loop: str, ca_file: Path | None) -> list[str]:
     """Return the command of the row's server on a loop, or of a C limit."""
+    if loop in LIMITS and ca_file is not None:
+        pem_file = ca_file.with_name("server.pem")
+        issue_certificate(ca_file).private_key_and_cert_chain_pem.write_to_path(str(pem_file))
+        try:
+            return [str(executable("echo_tls")), str(pem_file)]
+        except BuildError as error:
+            raise RunError(str(error)) from error
     if loop in LIMITS:
         program, *mode = LIMIT_COMMANDS[loop]
         return [str(executable(program)), *mode]

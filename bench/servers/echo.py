@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.certificates import issue_certificate
+
 HOST = "127.0.0.1"
 BACKLOG = 4096
 BULK_BYTES = 64 * 1024
@@ -102,14 +104,9 @@ async def start_tls(options: EchoOptions) -> Serving:
 
 def self_made_context(ca_file: Path | None) -> ssl.SSLContext:
     """Return a TLS 1.3 server context for ``localhost`` with a certificate made just now."""
-    import trustme
-
-    authority = trustme.CA()
-    if ca_file is not None:
-        authority.cert_pem.write_to_path(str(ca_file))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
-    authority.issue_cert("localhost").configure_cert(context)
+    issue_certificate(ca_file).configure_cert(context)
     return context
 
 
