@@ -37,33 +37,32 @@ cdef class EnteringEngine(CollectingEngine):
         Only with next to no connections: with more of them a loop is seldom without work, and a
         late answer to one delays no other.
         """
-        cdef long long started_ns = monotonic_ns(), spun_ns = 0
-        cdef long long bound_ns = spin_bound_ns(&self.spin, started_ns)
+        cdef long long spun_ns = 0
         cdef bint found = False
-        if 0 < timeout_ns <= bound_ns:
+        if 0 < timeout_ns <= self.spin.bound_ns:
             return timeout_ns
         self.spins += 1
         if ring_unsubmitted(&self.ring):
             self.enter(0, 0)
         with nogil:
-            while not found and spun_ns < bound_ns:
-                spun_ns = monotonic_ns() - started_ns     # first: what came while preempted counts
+            while not found and spun_ns < self.spin.bound_ns:
+                # The clock first: what came while preempted counts.
+                spun_ns = monotonic_ns() - self.spin.began_ns
                 found = (ring_completions_ready(&self.ring) != 0
                          or ring_has_kernel_work(&self.ring) or not inbox_empty(self.inbox))
-        spin_ended(&self.spin, found, started_ns + spun_ns)
         if found:
+            spin_found(&self.spin, self.spin.began_ns + spun_ns)
             self.busy_turns = BUSY_TURNS_MAX      # look at once
             return 0
+        spin_was_in_vain(&self.spin)
         return max(timeout_ns - spun_ns, 0) if timeout_ns > 0 else timeout_ns
 
     @cython.final
-    cdef int sleep(self, long long timeout_ns) except -1:
+    cdef int sleep(self, long long timeout_ns, bint lonely) except -1:
         """Submit and wait. Returns 1 when a signal ended it, else 0."""
-        cdef bint lonely = self.in_flight <= LONELY_IN_FLIGHT
-        cdef long long started_ns = monotonic_ns() if lonely else 0
         try:
             return self.enter(1, timeout_ns)
         finally:
             inbox_withdraw_sleep(self.inbox)
             if lonely:
-                spin_slept(&self.spin, started_ns, monotonic_ns())
+                spin_slept(&self.spin, monotonic_ns())

@@ -243,7 +243,8 @@ cdef class RingEngine(EnteringEngine):
         return 0
 
     cdef int wait(self, long long timeout_ns) except -1:
-        cdef int interrupted
+        cdef int interrupted = 0
+        cdef bint lonely
         if self.queued.length:
             self.start_queued()
         if self.foreign_cancels is not None:
@@ -257,19 +258,21 @@ cdef class RingEngine(EnteringEngine):
                     self.need_ring()
                 return 0
             self.need_ring()
-        if timeout_ns != 0 and spin_is_due(&self.spin) and self.in_flight <= LONELY_IN_FLIGHT:
-            timeout_ns = self.spin_first(timeout_ns)
+        lonely = timeout_ns != 0 and self.in_flight <= LONELY_IN_FLIGHT
+        if lonely:
+            spin_wait_began(&self.spin, monotonic_ns())
+            if spin_is_due(&self.spin):
+                timeout_ns = self.spin_first(timeout_ns)
         if timeout_ns != 0 and (ring_completions_ready(&self.ring)
                                 or not inbox_announce_sleep(self.inbox)):
             timeout_ns = 0
-        interrupted = 0
         if (timeout_ns == 0 and ring_unsubmitted(&self.ring) == 0
                 and self.busy_turns < BUSY_TURNS_MAX):
             self.busy_turns += 1
             return 0
         self.busy_turns = 0
         if timeout_ns != 0:
-            interrupted = self.sleep(timeout_ns)
+            interrupted = self.sleep(timeout_ns, lonely)
         elif ring_unsubmitted(&self.ring) or ring_has_kernel_work(&self.ring):
             self.enter(0, 0)
         self.collect_waited()

@@ -100,14 +100,18 @@ cdef class SpinForTests:
     def __cinit__(self, long long limit_ns):
         spin_init(&self.spin, limit_ns)
 
+    def began(self, long long now_ns):
+        spin_wait_began(&self.spin, now_ns)
+        return self.spin.bound_ns
+
     def due(self):
         return spin_is_due(&self.spin)
 
-    def bound_ns(self, long long started_ns):
-        return spin_bound_ns(&self.spin, started_ns)
+    def found(self, long long now_ns):
+        spin_found(&self.spin, now_ns)
 
-    def ended(self, bint found, long long now_ns):
-        spin_ended(&self.spin, found, now_ns)
+    def was_in_vain(self):
+        spin_was_in_vain(&self.spin)
 
-    def slept(self, long long started_ns, long long now_ns):
-        spin_slept(&self.spin, started_ns, now_ns)
+    def slept(self, long long now_ns):
+        spin_slept(&self.spin, now_ns)

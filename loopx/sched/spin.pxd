@@ -8,24 +8,33 @@
 #
 # A peer that gets much to do with each answer takes as long until it asks again. Where the loop
 # has worked for longer than a spin since its last wait, it may spin for as long as that, up to
-# twice the limit.
+# twice the limit: what is looked for in such a spin costs no more than what was done.
 
 cdef enum:
     QUICK_WAITS_MIN = 4          # in a row, before the first spin
     QUICK_WAITS_MAX = 4096       # and at most, after spins in vain
+    AT_ONCE_NS = 2000            # a wait that found what was there before it is part of the work
 
 cdef struct Spin:
     long long limit_ns           # of one spin after short work; 0: never
-    long long waited_ns          # the clock at the end of the last wait
+    long long began_ns           # the clock when this wait began
+    long long ended_ns           # and when the last one that was not over at once ended
+    long long bound_ns           # of a spin in this wait
     unsigned int quick_waits     # in a row
     unsigned int wanted          # quick waits before the next spin
 
 
 cdef inline void spin_init(Spin *spin, long long limit_ns) noexcept nogil:
     spin.limit_ns = limit_ns
-    spin.waited_ns = 0
+    spin.began_ns = spin.ended_ns = 0
+    spin.bound_ns = limit_ns
     spin.quick_waits = 0
     spin.wanted = QUICK_WAITS_MIN
+
+
+cdef inline void spin_wait_began(Spin *spin, long long now_ns) noexcept nogil:
+    spin.began_ns = now_ns
+    spin.bound_ns = min(max(now_ns - spin.ended_ns, spin.limit_ns), 2 * spin.limit_ns)
 
 
 cdef inline bint spin_is_due(Spin *spin) noexcept nogil:
@@ -33,25 +42,24 @@ cdef inline bint spin_is_due(Spin *spin) noexcept nogil:
     return spin.quick_waits >= spin.wanted and spin.limit_ns > 0
 
 
-cdef inline long long spin_bound_ns(Spin *spin, long long started_ns) noexcept nogil:
-    """How long a wait that starts now may spin at most."""
-    return min(max(started_ns - spin.waited_ns, spin.limit_ns), 2 * spin.limit_ns)
+cdef inline void spin_wait_ended(Spin *spin, long long now_ns) noexcept nogil:
+    if now_ns - spin.began_ns > AT_ONCE_NS:
+        spin.ended_ns = now_ns
 
 
-cdef inline void spin_ended(Spin *spin, bint found, long long now_ns) noexcept nogil:
-    """A spin found something, or nothing: then the wait goes on."""
-    if found:
-        spin.waited_ns = now_ns
-        spin.wanted = max(spin.wanted // 2, QUICK_WAITS_MIN)
-    else:
-        spin.wanted = min(spin.wanted * 2, QUICK_WAITS_MAX)
-        spin.quick_waits = 0
+cdef inline void spin_found(Spin *spin, long long now_ns) noexcept nogil:
+    """A spin found something, which ends the wait."""
+    spin_wait_ended(spin, now_ns)
+    spin.wanted = max(spin.wanted // 2, QUICK_WAITS_MIN)
 
 
-cdef inline void spin_slept(
-    Spin *spin, long long started_ns, long long now_ns
-) noexcept nogil:
-    """A wait without a spin, or after one in vain, has ended, the waking included."""
-    cdef bint quick = now_ns - started_ns <= 2 * spin_bound_ns(spin, started_ns)
+cdef inline void spin_was_in_vain(Spin *spin) noexcept nogil:
+    spin.wanted = min(spin.wanted * 2, QUICK_WAITS_MAX)
+    spin.quick_waits = 0
+
+
+cdef inline void spin_slept(Spin *spin, long long now_ns) noexcept nogil:
+    """The wait has ended without a spin, or after one in vain; the waking is part of it."""
+    cdef bint quick = now_ns - spin.began_ns <= 2 * spin.bound_ns
     spin.quick_waits = spin.quick_waits + 1 if quick else 0
-    spin.waited_ns = now_ns
+    spin_wait_ended(spin, now_ns)

@@ -5,6 +5,7 @@ that no test depends on how quick another thread is.
 """
 
 import asyncio
+import ctypes
 import itertools
 import os
 import subprocess
@@ -170,3 +171,65 @@ def test_time_spent_spinning_is_cpu_time_and_short(loop):
     before = time.thread_time()
     run(loop, asyncio.sleep(0.2))
     assert time.thread_time() - before < 0.1
+
+
+def busy(us):
+    until_ns = time.perf_counter_ns() + us * 1_000
+    while time.perf_counter_ns() < until_ns:
+        pass
+
+
+async def spun_us(loop, worked_us, answer_us, due_us=None):
+    """Work, then wait for an answer of the kernel's: the CPU time of the wait, in microseconds."""
+    timer = Timer()
+    answered = loop.create_future()
+    loop.add_reader(timer.fd, lambda: answered.done() or answered.set_result(None))
+    try:
+        await called_often(loop, 50)          # quick waits: the next one may begin with a spin
+        busy(worked_us)
+        timer.set(answer_us)
+        if due_us is not None:
+            loop.call_later(due_us / 1e6, answered.set_result, None)
+        before = time.thread_time_ns()
+        await answered
+        return (time.thread_time_ns() - before) / 1_000
+    finally:
+        loop.remove_reader(timer.fd)
+        timer.close()
+
+
+class Timer:
+    """A descriptor that can be read after a while: timerfd_create(2), in os since Python 3.13."""
+
+    def __init__(self):
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.fd = self.libc.timerfd_create(time.CLOCK_MONOTONIC, os.O_NONBLOCK)
+        assert self.fd >= 0, os.strerror(ctypes.get_errno())
+
+    def set(self, us):
+        spec = (ctypes.c_long * 4)(0, 0, 0, us * 1_000)
+        assert self.libc.timerfd_settime(self.fd, 0, spec, None) == 0
+
+    def close(self):
+        os.close(self.fd)
+
+
+def spins_us(loop, *arguments, rounds=20):
+    """The spins of several rounds, sorted: other processes make one shorter, none longer."""
+    return sorted(run(loop, spun_us(loop, *arguments)) for _ in range(rounds))
+
+
+def test_a_spin_after_long_work_is_longer(loop):
+    loop.spin_us = LONG_US
+    assert spins_us(loop, 3 * LONG_US, LONG_US * 3 // 2)[-1] > LONG_US * 5 // 4
+
+
+def test_a_spin_after_short_work_is_not(loop):
+    loop.spin_us = LONG_US
+    assert spins_us(loop, 0, LONG_US * 3 // 2)[-1] < LONG_US * 5 // 4
+
+
+def test_what_a_timer_will_end_before_the_spin_is_slept_through(loop):
+    loop.spin_us = LONG_US
+    shortest = spins_us(loop, 3 * LONG_US, 100 * LONG_US, LONG_US * 3 // 2)[0]
+    assert shortest < LONG_US // 2

@@ -17,6 +17,7 @@ LIMIT_NS = 30_000
 QUICK_NS = 2 * LIMIT_NS          # the longest wait that counts as quick
 FIRST = 4                        # quick waits before the first spin
 MOST = 4096                      # and at most
+AT_ONCE_NS = 2_000
 
 
 class Waits:
@@ -25,26 +26,28 @@ class Waits:
     def __init__(self, limit_ns=LIMIT_NS):
         self.spin = SpinForTests(limit_ns)
         self.now_ns = 1_000_000_000
-        self.sleep(0)
+        self.sleep(AT_ONCE_NS + 1)
 
-    def sleep(self, ns):
-        """One wait without a spin."""
-        self.spin.slept(self.now_ns, self.now_ns + ns)
+    def sleep(self, ns, worked_ns=0):
+        """Work, then one wait without a spin."""
+        self.now_ns += worked_ns
+        self.spin.began(self.now_ns)
         self.now_ns += ns
+        self.spin.slept(self.now_ns)
 
     def take(self, arrives_ns, waking_ns=0, worked_ns=0):
         """Work, then wait for something that comes after `arrives_ns`; the nanoseconds spun."""
         self.now_ns += worked_ns
-        spun_ns = 0
-        if self.spin.due():
-            bound_ns = self.spin.bound_ns(self.now_ns)
-            found = arrives_ns <= bound_ns
-            spun_ns = min(arrives_ns, bound_ns)
-            self.now_ns += spun_ns
-            self.spin.ended(found, self.now_ns)
-            if found:
-                return spun_ns
-        self.sleep(arrives_ns - spun_ns + waking_ns)
+        bound_ns = self.spin.began(self.now_ns)
+        if self.spin.due() and arrives_ns <= bound_ns:
+            self.now_ns += arrives_ns
+            self.spin.found(self.now_ns)
+            return arrives_ns
+        spun_ns = bound_ns if self.spin.due() else 0
+        if spun_ns:
+            self.spin.was_in_vain()
+        self.now_ns += arrives_ns + waking_ns
+        self.spin.slept(self.now_ns)
         return spun_ns
 
 
@@ -89,11 +92,11 @@ def test_after_spins_in_vain_a_successful_one_makes_them_frequent_again():
     for _ in range(1_000):
         waits.take(LIMIT_NS + 1)
     for _ in range(MOST + 20):
-        waits.take(1_000)
+        waits.take(5_000)
     assert waits.take(LIMIT_NS + 1) == LIMIT_NS
     count = 0
     while not waits.spin.due():
-        waits.take(1_000)
+        waits.take(5_000)
         count += 1
     assert count <= 2 * FIRST
 
@@ -112,14 +115,40 @@ def test_a_spin_after_long_work_is_as_long_up_to_twice_the_limit(worked_ns, spun
     assert not waits.spin.due()          # it was in vain
 
 
-def test_work_is_counted_from_the_last_wait_that_found_something():
-    """A spin in vain and the sleep behind it are one wait, and no work."""
+@pytest.mark.parametrize("worked_ns", [0, LIMIT_NS + 5_000, 9 * LIMIT_NS])
+def test_what_counts_as_quick_follows_the_bound(worked_ns):
+    quick_ns = 2 * min(max(worked_ns, LIMIT_NS), 2 * LIMIT_NS)
     waits = Waits()
+    waits.sleep(10 * QUICK_NS)
     for _ in range(FIRST):
-        waits.take(1_000, worked_ns=50 * LIMIT_NS)
-    waits.take(LIMIT_NS + 1)
-    assert waits.spin.bound_ns(waits.now_ns) == LIMIT_NS
-    assert waits.spin.bound_ns(waits.now_ns + LIMIT_NS + 7) == LIMIT_NS + 7
+        assert not waits.spin.due()
+        waits.sleep(quick_ns, worked_ns)
+    assert waits.spin.due()
+    waits.sleep(quick_ns + 1, worked_ns)
+    assert not waits.spin.due()
+
+
+def test_a_wait_is_no_work():
+    """Whether it found something, was slept through, or slept through after a spin in vain.
+
+    But one that was over at once is none.
+    """
+    waits = Waits()
+    waits.take(50 * LIMIT_NS)
+    assert waits.spin.began(waits.now_ns) == LIMIT_NS
+    for _ in range(FIRST):
+        waits.take(1_000)
+    waits.take(LIMIT_NS - 1)
+    assert waits.spin.began(waits.now_ns) == LIMIT_NS
+    waits.take(50 * LIMIT_NS)
+    assert waits.spin.began(waits.now_ns) == LIMIT_NS
+    for find in (waits.take, waits.sleep):
+        waits.take(50 * LIMIT_NS)
+        waits.now_ns += LIMIT_NS
+        find(AT_ONCE_NS)
+        assert waits.spin.began(waits.now_ns) == LIMIT_NS + AT_ONCE_NS
+        find(AT_ONCE_NS + 1)
+        assert waits.spin.began(waits.now_ns) == LIMIT_NS
 
 
 def test_a_limit_of_0_never_spins():
@@ -129,13 +158,15 @@ def test_a_limit_of_0_never_spins():
         assert not waits.spin.due()
 
 
-@given(st.lists(st.integers(0, 10 * LIMIT_NS), max_size=500))
-def test_spins_in_vain_are_few_whatever_comes(arrivals):
+@given(st.lists(st.tuples(st.integers(0, 10 * LIMIT_NS), st.integers(0, 5 * LIMIT_NS)),
+                max_size=500))
+def test_spins_in_vain_are_few_whatever_comes(happens):
     """Each one is paid for by as many waits since the last as there were to be quick."""
     waits = Waits()
     vain = found = 0
-    for arrives_ns in arrivals:
-        spun_ns = waits.take(arrives_ns)
-        vain += spun_ns > 0 and arrives_ns > LIMIT_NS
-        found += 0 < spun_ns and arrives_ns <= LIMIT_NS
-    assert vain * FIRST <= len(arrivals) - found
+    for arrives_ns, worked_ns in happens:
+        spun_ns = waits.take(arrives_ns, worked_ns=worked_ns)
+        assert spun_ns <= 2 * LIMIT_NS
+        vain += 0 < spun_ns < arrives_ns
+        found += 0 < spun_ns == arrives_ns
+    assert vain * FIRST <= len(happens) - found
