@@ -7,6 +7,7 @@ that need TLS fail with a message that names the missing package.
 
 from __future__ import annotations
 
+import functools
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,7 @@ class Program:
     libraries: tuple[str, ...] = ()
     remedy: str = ""
     flags: tuple[str, ...] = ()
+    speaks_tls: bool = False     # with OpenSSL, if its headers are there
 
 
 PROGRAMS = (
@@ -45,8 +47,8 @@ PROGRAMS = (
         "echo_tls",
         ("limits/echo_tls.c",),
         ("limits/epoll_server.h", "limits/limits.h"),
-        ("-lssl", "-lcrypto"),
-        "it needs OpenSSL's headers: apt-get install libssl-dev",
+        remedy="it needs OpenSSL's headers: apt-get install libssl-dev",
+        speaks_tls=True,
     ),
     Program(
         "echo_uring",
@@ -67,10 +69,12 @@ PROGRAMS = (
         "echo_load",
         ("load/echo_load.c", "load/channel.c"),
         ("load/channel.h", "load/histogram.h", "load/options.h"),
+        speaks_tls=True,
     ),
 )
 
 
+@functools.cache
 def has_openssl() -> bool:
     """Return whether the compiler finds OpenSSL's headers (Debian: libssl-dev)."""
     probe = subprocess.run(
@@ -97,7 +101,9 @@ def build(program: Program) -> Path:
 
     Raises BuildError with the compiler's message if it cannot be compiled.
     """
-    target = BUILD / program.name
+    with_tls = program.speaks_tls and has_openssl()
+    # Under another name: the headers may come once it is built without.
+    target = BUILD / (f"{program.name}-tls" if with_tls else program.name)
     if is_current(program, target):
         return target
     if shutil.which(COMPILER) is None:
@@ -105,7 +111,7 @@ def build(program: Program) -> Path:
     BUILD.mkdir(exist_ok=True)
     libraries = list(program.libraries)
     flags = [*FLAGS, *program.flags]
-    if program.name == "echo_load" and has_openssl():
+    if with_tls:
         flags.append("-DWITH_TLS")
         libraries += ["-lssl", "-lcrypto"]
     sources = [str(BENCH / name) for name in program.sources]
@@ -126,15 +132,14 @@ def executable(name: str) -> Path:
 
 def main() -> int:
     """Compile everything; print what was made."""
-    with_tls = has_openssl()
     try:
         for program in PROGRAMS:
-            if with_tls or program.name != "echo_tls":
+            if program.name != "echo_tls" or has_openssl():
                 print(build(program).relative_to(BENCH.parent))
     except BuildError as error:
         print(error, file=sys.stderr)
         return 1
-    if not with_tls:
+    if not has_openssl():
         print("no echo_tls, and echo_load has no TLS: apt-get install libssl-dev", file=sys.stderr)
     return 0
 

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.progress import TimeRemainingColumn
 
 from bench import report
-from bench.build import BuildError, executable, has_openssl
+from bench.build import BuildError, executable
 from bench.clients import Metrics
 from bench.loops import LOOPS, REFERENCE, probe
 from bench.measure import LIMIT_COMMANDS, measure, measure_undisturbed, warm_server
@@ -165,8 +165,6 @@ def main() -> int:
         present, absent, limits = choose_loops(arguments.loops)
         for program in {LIMIT_COMMANDS[limit][0] for limit in limits} | {"echo_load"}:
             executable(program)
-        if limits and has_openssl():
-            executable("echo_tls")
     except (ValueError, BuildError) as error:
         console.print(str(error), style="red", markup=False)
         return 2

@@ -126,7 +126,7 @@ static bool send_all(struct connection *connection, const char *data, size_t byt
 /* Until nothing is left: epoll does not see what OpenSSL has read ahead. */
 static void echo_all(struct connection *connection)
 {
-    for (;;) {
+    do {
         size_t received = 0;
         int result;
 
@@ -134,18 +134,17 @@ static void echo_all(struct connection *connection)
             result = SSL_read(connection->tls, plaintext + received,
                               (int)(sizeof plaintext - received));
             received += result > 0 ? (size_t)result : 0;
-        } while (result > 0 && received < sizeof plaintext);
+        } while (result > 0 && received < sizeof plaintext && SSL_has_pending(connection->tls));
+        if (received > 0 && !send_all(connection, plaintext, received))
+            return;
         if (result <= 0 && !would_block(connection, result)) {
             drop(connection);
             return;
         }
-        if (received > 0 && !send_all(connection, plaintext, received))
-            return;
-        if (result <= 0) {
-            wait_for(connection, EPOLLIN);
-            return;
-        }
-    }
+        if (result <= 0)
+            break;
+    } while (SSL_has_pending(connection->tls));
+    wait_for(connection, EPOLLIN);
 }
 
 void connection_ready(struct connection *connection)

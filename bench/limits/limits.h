@@ -1,7 +1,7 @@
 /*
- * What both bare C echo servers share: options, the listening socket and the readiness line.
+ * What the bare C echo servers share: options, the listening socket and the readiness line.
  *
- * The two servers mark the physical limit of a machine: what remains of an echo when no Python
+ * The servers mark the physical limit of a machine: what remains of an echo when no Python
  * runs. Single-threaded. They follow the protocol of bench/processes.py: print "READY <port>" once
  * they accept connections, then serve until a signal ends them.
  */
