@@ -253,6 +253,10 @@ class SendingTransport(TransportBase):
 # ---- transports/ -------------------------------------------------------------------------
 
 @final
+class UnreadPiece:
+    """What a NativeStreamReader was fed and is not in its `_buffer` yet."""
+
+@final
 class StreamRead(Coroutine[_Future[None], None, bytes]):
     """One read of a NativeStreamReader: a coroutine to whoever awaits it, or makes a task of it."""
 
@@ -270,11 +274,8 @@ class StreamRead(Coroutine[_Future[None], None, bytes]):
         """End it, whether it waits or has not begun."""
 
 class NativeStreamReader(asyncio.StreamReader):
-    """asyncio.StreamReader whose usual reads take no coroutine.
-
-    A connection's reader becomes one, unless LOOPX_STREAMS=asyncio, the loop is in debug mode, or
-    a method of asyncio's was replaced.
-    """
+    """asyncio.StreamReader whose usual reads take no coroutine. A connection's reader becomes one,
+    unless LOOPX_STREAMS=asyncio, in debug mode, or where a method of asyncio's was replaced."""
 
 @disjoint_base
 class TLSState:

@@ -54,8 +54,9 @@ include "io/readiness.pxi"                # add_reader, add_writer, waiting for 
 include "io/sockets.pxi"                  # sock_recv, sock_sendall, half of sock_recv_into
 include "io/wakeup.pxi"                   # the self-pipe that signals write to
 
+include "transports/stream_feed.pxi"      # what asyncio.StreamReader is fed
 include "transports/stream_reads.pxi"     # what StreamReader's reads return
-include "transports/stream_reader.pxi"    # feeding asyncio.StreamReader
+include "transports/stream_reader.pxi"    # which readers of asyncio's are native, and feeding them
 include "transports/tls.pxi"              # TLS: asyncio's, compiled where it is hot
 include "transports/gathering.pxi"        # several pieces sent by one call
 include "transports/transport.pxi"        # what all transports share: protocol, state, closing

@@ -1,10 +1,12 @@
-# What asyncio.StreamReaderProtocol.data_received and StreamReader.feed_data do, without their
-# Python code: three calls of Python functions for each piece of data. Only the loop's thread may
-# touch it. Whatever is not as asyncio made it takes the ordinary way.
+# What asyncio.StreamReaderProtocol.data_received does, without its Python code, which with that of
+# StreamReader.feed_data (stream_feed.pxi) is three calls of Python functions for each piece of
+# data. Only the loop's thread may touch it. Whatever is not as asyncio made it takes the ordinary
+# way.
 
 cdef tuple REPLACED_METHODS = (
     (StreamReaderProtocol, "data_received"), (StreamReader, "feed_data"),
     (StreamReader, "_wakeup_waiter"), (StreamReader, "_wait_for_data"),
+    (StreamReader, "_maybe_resume_transport"),
     *[(StreamReader, name) for name in READS])
 cdef dict STREAMS_GLOBALS = vars(asyncio.streams)
 
@@ -31,35 +33,11 @@ cdef bint adopt_stream_reader(protocol, bint debug) except -1:
 
 
 cdef bint feed_stream_reader(protocol, bytes data) except -1:
-    """Append to the reader's buffer and wake who waits; False when that is for data_received."""
-    cdef dict state
+    """Hand data to the protocol's reader; False when that is for data_received."""
     reference = protocol._stream_reader_wr
     if reference is None:
         return False
     reader = reference()
     if type(reader) is not NativeStreamReader:
         return False
-    state = instance_dictionary(reader, NULL)
-    buffer = state["_buffer"]
-    if state["_eof"] or not PyByteArray_CheckExact(buffer):
-        return False
-    PySequence_InPlaceConcat(buffer, data)
-    waiter = state["_waiter"]
-    if waiter is not None:
-        state["_waiter"] = None
-        if not waiter.cancelled():
-            waiter.set_result(None)
-    if PyByteArray_GET_SIZE(buffer) > 2 * state["_limit"] and not state["_paused"]:
-        pause_for_reader(reader)
-    return True
-
-
-cdef int pause_for_reader(reader) except -1:
-    if reader._transport is not None:
-        try:
-            reader._transport.pause_reading()
-        except NotImplementedError:
-            reader._transport = None           # it cannot be paused: never mind from here on
-        else:
-            reader._paused = True
-    return 0
+    return feed_reader(reader, data)

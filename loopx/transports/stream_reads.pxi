@@ -1,8 +1,8 @@
 # asyncio.StreamReader's reads without their coroutines. A reader of asyncio's that a transport
-# feeds is made a NativeStreamReader, which adds only these methods: what it holds stays where
-# asyncio has it. Only the common course is here: enough data, or a wait for it. Whatever else
-# comes (the end, an error, a limit, an odd argument) is left to asyncio's own coroutine, begun in
-# its place. Only the loop's thread may touch it.
+# feeds is made a NativeStreamReader, which adds only these methods and the piece that is unread
+# (stream_feed.pxi): all else stays where asyncio has it. Only the common course is here: enough
+# data, or a wait for it. Whatever else comes (the end, an error, a limit, an odd argument) is left
+# to asyncio's own coroutine, begun in its place. Only the loop's thread may touch it.
 
 cdef enum ReadKind:
     READ_SOME
@@ -27,7 +27,6 @@ cdef extern from *:
     void set_iternext "loopx_set_iternext"(object type, IterNext function) noexcept
 
 cdef extern from "Python.h":
-    object instance_dictionary "PyObject_GenericGetDict"(object instance, void *context)
     long long PyLong_AsLongLongAndOverflow(object number, int *overflow) except? -1
 
 cdef extern from "<string.h>" nogil:
@@ -160,8 +159,10 @@ cdef PyObject *stream_read_next(PyObject *pointer) except? NULL:
 cdef bytes take_from_buffer(StreamRead self, buffer):
     """What was asked for; None if it is not all there, with `scanned` below 0 past the limit."""
     bound = self.state["_limit"]               # infinity, at times; before looking at the buffer
-    cdef char *start = PyByteArray_AS_STRING(buffer)
-    cdef Py_ssize_t size = PyByteArray_GET_SIZE(buffer)
+    cdef UnreadPiece piece = unread_piece(self.state)
+    cdef bint in_piece = piece.data is not None
+    cdef char *start = piece.address() if in_piece else PyByteArray_AS_STRING(buffer)
+    cdef Py_ssize_t size = piece.size() if in_piece else PyByteArray_GET_SIZE(buffer)
     cdef Py_ssize_t count, separator_size
     cdef long long limit
     cdef int beyond = 0
@@ -187,13 +188,17 @@ cdef bytes take_from_buffer(StreamRead self, buffer):
         if size < count and (self.kind == READ_EXACTLY or (size == 0 and not self.waited)):
             return None
         count = min(count, size)
-    data = PyBytes_FromStringAndSize(start, count)
-    if count == size:
-        PyByteArray_Resize(buffer, 0)
+    if in_piece:
+        data = piece.take(count)
     else:
-        PySequence_DelSlice(buffer, 0, count)
-    if self.state["_paused"]:
-        self.reader._maybe_resume_transport()
+        data = PyBytes_FromStringAndSize(start, count)
+        if count == size:
+            PyByteArray_Resize(buffer, 0)
+        else:
+            PySequence_DelSlice(buffer, 0, count)
+    if self.state["_paused"] and size - count <= bound:
+        self.state["_paused"] = False
+        self.state["_transport"].resume_reading()
     return data
 
 
@@ -236,6 +241,24 @@ class NativeStreamReader(StreamReader):
     """asyncio.StreamReader whose usual reads take no coroutine."""
 
     __slots__ = ()                           # else no StreamReader could be made one
+
+    @property
+    def _buffer(self):
+        cdef dict state = instance_dictionary(self, NULL)
+        buffer = state["_buffer"]
+        if PyByteArray_CheckExact(buffer):
+            unread_piece(state).move_to(buffer)
+        return buffer
+
+    @_buffer.setter
+    def _buffer(self, buffer):
+        cdef dict state = instance_dictionary(self, NULL)
+        unread_piece(state).data = None
+        state["_buffer"] = buffer
+
+    def feed_data(self, data):
+        if type(data) is not bytes or not data or not feed_reader(self, data):
+            AsyncioStreamReader.feed_data(self, data)
 
     def read(self, n=-1):
         if type(n) is int and 0 < n <= READ_BYTES_MAX:
