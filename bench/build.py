@@ -102,13 +102,13 @@ def build(program: Program) -> Path:
     Raises BuildError with the compiler's message if it cannot be compiled.
     """
     with_tls = program.speaks_tls and has_openssl()
-    # Under another name: the headers may come once it is built without.
-    target = BUILD / (f"{program.name}-tls" if with_tls else program.name)
+    # In another place: the headers may come once it is built without.
+    target = (BUILD / "with-openssl" if with_tls else BUILD) / program.name
     if is_current(program, target):
         return target
     if shutil.which(COMPILER) is None:
         raise BuildError(f"{COMPILER} is not installed: apt-get install {COMPILER}")
-    BUILD.mkdir(exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     libraries = list(program.libraries)
     flags = [*FLAGS, *program.flags]
     if with_tls:
