@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.children import environment
 from tests.support.loops import require_loopx
-from tests.support.net import run, tcp_pair
+from tests.support.net import run, tcp_pair, turns
 
 require_loopx()
 
@@ -186,6 +186,7 @@ async def spun_us(loop, worked_us, answer_us, due_us=None):
     loop.add_reader(timer.fd, lambda: answered.done() or answered.set_result(None))
     try:
         await called_often(loop, 50)          # quick waits: the next one may begin with a spin
+        await turns(5)                        # nothing is left of them when the work begins
         busy(worked_us)
         timer.set(answer_us)
         if due_us is not None:
