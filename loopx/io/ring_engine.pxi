@@ -258,7 +258,7 @@ cdef class RingEngine(EnteringEngine):
                     self.need_ring()
                 return 0
             self.need_ring()
-        lonely = timeout_ns != 0 and self.in_flight <= LONELY_IN_FLIGHT
+        lonely = timeout_ns != 0 and self.spin.limit_ns and self.in_flight <= LONELY_IN_FLIGHT
         if lonely:
             spin_wait_began(&self.spin, monotonic_ns())
             if spin_is_due(&self.spin):

@@ -110,8 +110,8 @@ cdef class SpinForTests:
     def found(self, long long now_ns):
         spin_found(&self.spin, now_ns)
 
-    def was_in_vain(self):
-        spin_was_in_vain(&self.spin)
+    def was_in_vain(self, long long now_ns):
+        spin_was_in_vain(&self.spin, now_ns)
 
     def slept(self, long long now_ns):
         spin_slept(&self.spin, now_ns)

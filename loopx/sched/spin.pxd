@@ -53,7 +53,9 @@ cdef inline void spin_found(Spin *spin, long long now_ns) noexcept nogil:
     spin.wanted = max(spin.wanted // 2, QUICK_WAITS_MIN)
 
 
-cdef inline void spin_was_in_vain(Spin *spin) noexcept nogil:
+cdef inline void spin_was_in_vain(Spin *spin, long long now_ns) noexcept nogil:
+    """A spin found nothing. A sleep is likely to follow, and to belong to the same wait."""
+    spin_wait_ended(spin, now_ns)
     spin.wanted = min(spin.wanted * 2, QUICK_WAITS_MAX)
     spin.quick_waits = 0
 

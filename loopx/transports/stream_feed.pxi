@@ -10,10 +10,17 @@ cdef extern from "Python.h":
         Py_ssize_t ob_exports
 
 
+cdef enum:
+    PIECE_BYTES_MAX = 8192       # bulk may be in memory that the loop wants back: see keep_unread
+
+
 @cython.final
 @cython.no_gc
 cdef class UnreadPiece:
-    """What was received and is not in the reader's buffer, which is empty meanwhile."""
+    """What was received before all that is in the reader's buffer.
+
+    Whoever uses it is in its critical section: without a GIL, any thread may look at a reader.
+    """
 
     cdef bytes data                      # None: nothing
     cdef Py_ssize_t start                # bytes of it that were read
@@ -26,26 +33,25 @@ cdef class UnreadPiece:
 
     cdef bytes take(self, Py_ssize_t count):
         cdef bytes data = self.data
-        cdef Py_ssize_t rest
         if count == PyBytes_GET_SIZE(data):
             self.data = None
             return data
         data = PyBytes_FromStringAndSize(self.address(), count)
         self.start += count
-        rest = self.size()
-        if rest == 0:
+        if self.size() == 0:
             self.data = None
-        elif rest < self.start:              # as a buffer shrinks: what was read is not held
-            self.data = PyBytes_FromStringAndSize(self.address(), rest)
-            self.start = 0
         return data
 
     cdef int move_to(self, buffer) except -1:
-        cdef Py_ssize_t size, before = PyByteArray_GET_SIZE(buffer)
+        """Put it in front of what is in the buffer."""
+        cdef Py_ssize_t size, length = PyByteArray_GET_SIZE(buffer)
+        cdef char *start
         if self.data is not None:
             size = self.size()
-            PyByteArray_Resize(buffer, before + size)
-            memcpy(PyByteArray_AS_STRING(buffer) + before, self.address(), size)
+            PyByteArray_Resize(buffer, size + length)
+            start = PyByteArray_AS_STRING(buffer)
+            memmove(start + size, start, length)
+            memcpy(start, self.address(), size)
             self.data = None
         return 0
 
@@ -58,23 +64,34 @@ cdef UnreadPiece unread_piece(dict state):
     return <UnreadPiece>piece
 
 
+cdef Py_ssize_t keep_unread(UnreadPiece piece, buffer, bytes data, bint wanted) except -1:
+    """Keep data behind what is unread; returns how much is.
+
+    Bulk is kept as it came for who waits for it. Else it would keep its memory, of which a loop
+    has little, and more than its length, until somebody comes for it.
+    """
+    if (piece.data is None and PyByteArray_GET_SIZE(buffer) == 0
+            and (wanted or PyBytes_GET_SIZE(data) < PIECE_BYTES_MAX)
+            and (<ByteArray *><void *>buffer).ob_exports == 0):    # else it takes nothing more
+        piece.data = data
+        piece.start = 0
+        return PyBytes_GET_SIZE(data)
+    piece.move_to(buffer)
+    PySequence_InPlaceConcat(buffer, data)
+    return PyByteArray_GET_SIZE(buffer)
+
+
 cdef bint feed_reader(reader, bytes data) except -1:
     """Keep data, which is not empty, and wake who waits; False when that is for feed_data."""
     cdef dict state = instance_dictionary(reader, NULL)
     cdef UnreadPiece piece = unread_piece(state)
-    cdef Py_ssize_t unread_bytes = PyBytes_GET_SIZE(data)
+    cdef Py_ssize_t unread_bytes
     buffer = state["_buffer"]
     if state["_eof"] or not PyByteArray_CheckExact(buffer):
         return False
-    if (piece.data is None and PyByteArray_GET_SIZE(buffer) == 0
-            and (<ByteArray *><void *>buffer).ob_exports == 0):    # else it takes nothing more
-        piece.data = data
-        piece.start = 0
-    else:
-        piece.move_to(buffer)
-        PySequence_InPlaceConcat(buffer, data)
-        unread_bytes = PyByteArray_GET_SIZE(buffer)
     waiter = state["_waiter"]
+    with cython.critical_section(piece):
+        unread_bytes = keep_unread(piece, buffer, data, waiter is not None)
     if waiter is not None:
         state["_waiter"] = None
         if not waiter.cancelled():

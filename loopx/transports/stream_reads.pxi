@@ -122,6 +122,7 @@ cdef PyObject *stream_read_next(PyObject *pointer) except? NULL:
     """Its tp_iternext: a new reference to the future to wait for, or NULL and StopIteration."""
     cdef StreamRead self = <StreamRead>pointer
     cdef dict state = self.state
+    cdef UnreadPiece piece
     if self.coroutine is not None:
         return go_on_in_asyncio(self)
     if self.over:
@@ -139,7 +140,9 @@ cdef PyObject *stream_read_next(PyObject *pointer) except? NULL:
     if not PyByteArray_CheckExact(buffer):
         return leave_to_asyncio(self)
     self.over = True                         # unless there is more to wait for
-    data = take_from_buffer(self, buffer)
+    piece = unread_piece(state)
+    with cython.critical_section(piece):
+        data = take_unread(self, piece, buffer)
     if data is not None:
         return_value(data)
         return NULL
@@ -156,10 +159,11 @@ cdef PyObject *stream_read_next(PyObject *pointer) except? NULL:
     return <PyObject *>waiter
 
 
-cdef bytes take_from_buffer(StreamRead self, buffer):
+cdef bytes take_unread(StreamRead self, UnreadPiece piece, buffer):
     """What was asked for; None if it is not all there, with `scanned` below 0 past the limit."""
     bound = self.state["_limit"]               # infinity, at times; before looking at the buffer
-    cdef UnreadPiece piece = unread_piece(self.state)
+    if piece.data is not None and PyByteArray_GET_SIZE(buffer):
+        piece.move_to(buffer)                  # somebody wrote to a buffer of before
     cdef bint in_piece = piece.data is not None
     cdef char *start = piece.address() if in_piece else PyByteArray_AS_STRING(buffer)
     cdef Py_ssize_t size = piece.size() if in_piece else PyByteArray_GET_SIZE(buffer)
@@ -188,10 +192,13 @@ cdef bytes take_from_buffer(StreamRead self, buffer):
         if size < count and (self.kind == READ_EXACTLY or (size == 0 and not self.waited)):
             return None
         count = min(count, size)
+    if in_piece and count < size and PyBytes_GET_SIZE(piece.data) >= PIECE_BYTES_MAX:
+        piece.move_to(buffer)                  # nobody may come for the rest for long
+        in_piece = False
     if in_piece:
         data = piece.take(count)
     else:
-        data = PyBytes_FromStringAndSize(start, count)
+        data = PyBytes_FromStringAndSize(PyByteArray_AS_STRING(buffer), count)
         if count == size:
             PyByteArray_Resize(buffer, 0)
         else:
@@ -245,16 +252,20 @@ class NativeStreamReader(StreamReader):
     @property
     def _buffer(self):
         cdef dict state = instance_dictionary(self, NULL)
+        cdef UnreadPiece piece = unread_piece(state)
         buffer = state["_buffer"]
         if PyByteArray_CheckExact(buffer):
-            unread_piece(state).move_to(buffer)
+            with cython.critical_section(piece):
+                piece.move_to(buffer)
         return buffer
 
     @_buffer.setter
     def _buffer(self, buffer):
         cdef dict state = instance_dictionary(self, NULL)
-        unread_piece(state).data = None
-        state["_buffer"] = buffer
+        cdef UnreadPiece piece = unread_piece(state)
+        with cython.critical_section(piece):
+            piece.data = None
+            state["_buffer"] = buffer
 
     def feed_data(self, data):
         if type(data) is not bytes or not data or not feed_reader(self, data):

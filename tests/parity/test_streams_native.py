@@ -22,7 +22,7 @@ from tests.support.net import only_on, run, turns
 
 Loop = asyncio.AbstractEventLoop
 on_loopx = only_on("loopx")
-LIMIT = 8
+LIMIT = 4                          # less than half of some pieces
 
 pieces = st.text("ab\n", max_size=12).map(str.encode)
 counts = st.integers(-2, 12) | st.sampled_from([2**31, 2**70])

@@ -45,7 +45,7 @@ class Waits:
             return arrives_ns
         spun_ns = bound_ns if self.spin.due() else 0
         if spun_ns:
-            self.spin.was_in_vain()
+            self.spin.was_in_vain(self.now_ns + spun_ns)
         self.now_ns += arrives_ns + waking_ns
         self.spin.slept(self.now_ns)
         return spun_ns
