@@ -1,8 +1,8 @@
 # What asyncio.StreamReader.feed_data does, and what is unread. Only the loop's thread may touch it.
 #
-# What comes while nothing is unread is not copied into the reader's buffer: it is kept as it came,
-# and a read of all of it hands it out. To Python code the reader's `_buffer` holds it as always
-# (NativeStreamReader): looking at it puts it there.
+# What comes while nothing is unread is not copied into the reader's buffer, unless it is bulk that
+# nobody waits for: it is kept as it came, and a read of all of it hands it out. To Python code the
+# reader's `_buffer` holds it as always (NativeStreamReader): looking at it puts it there.
 
 cdef extern from "Python.h":
     object instance_dictionary "PyObject_GenericGetDict"(object instance, void *context)
