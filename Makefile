@@ -32,8 +32,8 @@ PROCESSES ?= 4
 SANITIZE_TESTS ?= tests/ring tests/sched tests/parity
 
 .DEFAULT_GOAL := help
-.PHONY: help system system-demo system-bench system-ecosystem venv build test test-all test-repeat \
-  test-ecosystem compatibility demo bench bench-check bench-report \
+.PHONY: help system system-browser system-demo system-bench system-ecosystem venv build test \
+  test-all test-repeat test-ecosystem compatibility demo bench bench-check bench-report \
   sanitize stubtest profile build-as-wheel wheel clean
 # A recipe that fails leaves no target behind that looks made.
 .DELETE_ON_ERROR:
@@ -56,6 +56,10 @@ system: ## install what the build needs of the distribution, if it is missing
 os.stat(os.path.join(sysconfig.get_path("include"), "Python.h"))' 2>/dev/null \
 	  || missing="$$missing python3-dev"; \
 	if [ -n "$$missing" ]; then $(call apt,$$missing); fi
+
+# `make test` does without: the tests that open the HTML report in it are then skipped.
+system-browser: ## install the browser that the tests open the HTML report in, if it is missing
+	@command -v chromium chromium-browser >/dev/null || { $(call apt,chromium); }
 
 system-demo: system
 	@command -v wrk >/dev/null || { $(call apt,wrk); }
