@@ -58,7 +58,7 @@ class Measuring:
         """Measure once. A disturbed run is only counted: repeating it could take for ever."""
         metrics = measure(row, loop, self.seconds)
         self.runs += 1
-        self.busy_runs += is_disturbed(metrics, core_distance.least_ns)
+        self.busy_runs += is_disturbed(metrics, core_distance.near_ns)
         return metrics
 
     def measure(self, rows: list[Row], rounds: int) -> None:

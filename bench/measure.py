@@ -60,7 +60,7 @@ def measure_undisturbed(measure_once: MeasureOnce, retries: int) -> Metrics:
     """
     metrics = measure_once()
     for _ in range(retries):
-        if not is_disturbed(metrics, core_distance.least_ns):
+        if not is_disturbed(metrics, core_distance.near_ns):
             break
         metrics = measure_once()
     return metrics

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import math
 import os
 import platform
 import subprocess
@@ -21,7 +20,7 @@ from statistics import median
 from typing import Any
 
 from bench.clients import Metrics
-from bench.core_distance import is_apart
+from bench.core_distance import is_apart, near_ns
 from bench.loops import REFERENCE
 from bench.paths import RESULTS, ROOT
 from bench.rows import Row
@@ -205,8 +204,8 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Return the report as it is stored."""
         runs = [run for row in self.rows for run in row.runs]
-        least_ns = min((run.metrics.get("core_distance_ns", math.inf) for run in runs),
-                       default=math.inf)
+        distance_ns = near_ns(run.metrics["core_distance_ns"] for run in runs
+                              if "core_distance_ns" in run.metrics)
         return {
             "schema": SCHEMA,
             "name": self.name,
@@ -220,7 +219,7 @@ class Report:
             "loops": self.loops,
             "absent": self.absent,
             "runs": len(runs),
-            "runs_on_busy_machine": sum(is_disturbed(run.metrics, least_ns) for run in runs),
+            "runs_on_busy_machine": sum(is_disturbed(run.metrics, distance_ns) for run in runs),
             "failures": [asdict(failure) for failure in self.failures],
             "rows": [row.to_json() for row in self.rows],
         }
@@ -233,11 +232,11 @@ class Report:
         return unfinished.replace(self.path)
 
 
-def is_disturbed(metrics: Metrics, least_core_distance_ns: float) -> bool:
+def is_disturbed(metrics: Metrics, near_core_distance_ns: float) -> bool:
     """Return whether others took much of a core during the run, or the cores were apart."""
     taken = metrics.get("other_cpu_share", 0) + metrics.get("steal_share", 0)
     distance_ns = metrics.get("core_distance_ns", 0)
-    return taken > BUSY_SHARE or is_apart(distance_ns, least_core_distance_ns)
+    return taken > BUSY_SHARE or is_apart(distance_ns, near_core_distance_ns)
 
 
 def load(path: Path) -> dict[str, Any]:

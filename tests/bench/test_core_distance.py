@@ -25,16 +25,14 @@ needs_compiler = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is 
 class Distances(CoreDistance):
     """Finds the given distances, one after the other, and the last one from then on."""
 
-    def __init__(self, *found_ns):
+    def __init__(self, *to_find):
         super().__init__()
-        self.found_ns = list(found_ns)
+        self.to_find = list(to_find)
         self.measured = 0
 
-    def measure_ns(self):
+    def probe_ns(self):
         self.measured += 1
-        distance_ns = self.found_ns.pop(0) if len(self.found_ns) > 1 else self.found_ns[0]
-        self.least_ns = min(self.least_ns, distance_ns)
-        return distance_ns
+        return self.to_find.pop(0) if len(self.to_find) > 1 else self.to_find[0]
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +45,7 @@ def no_pause(monkeypatch):
 def test_the_probe_measures():
     probe = CoreDistance()
     found = [probe.measure_ns() for _ in range(3)]
-    assert all(1 < each < 1e6 for each in found) and probe.least_ns == min(found)
+    assert all(1 < each < 1e6 for each in found) and probe.near_ns == min(found)
 
 
 @needs_compiler
@@ -80,6 +78,25 @@ def test_waiting_ends():
     assert distances.await_near_ns(60.0) == 310.0 and distances.measured == before + 1
 
 
+def test_cores_that_were_nearer_for_a_moment_are_not_apart_for_ever():
+    distances = Distances(50.0, *[120.0] * 40)
+    for _ in range(10):
+        distances.await_near_ns(0.0)
+    assert distances.near_ns == 120.0 and distances.await_near_ns(60.0) == 120.0
+    assert distances.measured == 11
+
+
+def test_cores_that_stay_apart_for_long_are_apart():
+    distances = Distances(50.0, 310.0)
+    for _ in range(10):
+        distances.await_near_ns(0.01)
+    assert distances.measured > 11 and distances.near_ns == 310.0
+    distances = Distances(*[50.0] * 10, 310.0)
+    for _ in range(50):
+        distances.await_near_ns(0.0)
+    assert distances.near_ns == 50.0
+
+
 def test_cores_that_are_always_apart_are_not_apart():
     """A machine with a socket for each core has no better moment to wait for."""
     assert Distances(310.0).await_near_ns(60.0) == 310.0
@@ -109,7 +126,7 @@ def test_a_report_counts_runs_with_cores_apart():
 
 
 def test_a_run_with_cores_apart_is_repeated(monkeypatch):
-    monkeypatch.setattr(module.core_distance, "least_ns", 50.0)
+    monkeypatch.setattr(module.core_distance, "found_ns", [50.0])
     for retries, kept_ns in ((1, 320.0), (2, 52.0)):
         runs = iter([{"core_distance_ns": each} for each in (310.0, 320.0, 52.0)])
         assert measure_undisturbed(lambda: next(runs), retries) == {"core_distance_ns": kept_ns}
