@@ -2,10 +2,10 @@
 
 Owns the probe (``load/core_distance.c``) and what this process has learnt by it. The host of a
 virtual machine moves its cores, and no clock inside shows it: while they share no cache, all that
-passes between server and load takes several times as long, whichever loop is being measured. On some
-hosts they are, for a moment and once in hundreds of runs, two threads of one core, and nearer than
-they will ever be again: what counts as near is therefore what a tenth of the runs had. Used from the
-driver's main thread only.
+passes between server and load takes several times as long, whichever loop is being measured. On
+some hosts they are, for a moment and once in hundreds of runs, two threads of one core, and nearer
+than they will ever be again: what counts as near is therefore what a tenth of the runs had. Used
+from the driver's main thread only.
 """
 
 from __future__ import annotations
