@@ -25,6 +25,7 @@ cdef class LoopCore(SocketCalls):
         quicken_all_tasks()
         self.engine = RingEngine()
         self.engine.inbox = &self.inbox
+        self.engine.ready = &self.ready
         spin_init(&self.engine.spin, <long long>(SPIN_US * 1e3))
         self.debug = debug_mode_by_default()
         live_loops.add(self)

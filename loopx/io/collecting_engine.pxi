@@ -6,6 +6,7 @@
 
 cdef enum:
     COALESCED_BYTES_MAX = 262144      # of one socket's completions handed out as one piece
+    DISPATCHED_BYTES_MAX = 49152      # of bulk, while something is ready to run
 
 cdef struct Completion:
     Operation *operation
@@ -68,8 +69,13 @@ cdef class CollectingEngine(Engine):
     cdef int dispatch(self) except -1:
         cdef size_t end = self.collected_tail
         cdef Completion completion
+        self.bulk_bytes = 0
         # A callback may raise KeyboardInterrupt: what is left stays collected for the next turn.
         while self.collected_head < end:
+            if self.bulk_bytes >= DISPATCHED_BYTES_MAX:
+                if ready_queue_length(self.ready):
+                    break
+                self.bulk_bytes = 0
             completion = self.collected[self.collected_head]
             self.collected_head += 1
             if completion.flags & IORING_CQE_F_MORE:

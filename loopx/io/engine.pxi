@@ -10,6 +10,8 @@ cdef class Engine:
     """Abstract: submit operations, wait for completions, dispatch them."""
 
     cdef Inbox *inbox                       # the loop's; asked before sleeping
+    cdef ReadyQueue *ready                  # the loop's; asked before dispatching more of bulk
+    cdef Py_ssize_t bulk_bytes              # handed out since then
     cdef bint running                       # between begin() and suspend()
     cdef unsigned long long system_calls    # for I/O, of all kinds
     cdef unsigned long long enters          # those of them that submit and wait
@@ -55,7 +57,11 @@ cdef class Engine:
         raise NotImplementedError
 
     cdef int dispatch(self) except -1:
-        """Call on_completion for everything collected before this call."""
+        """Call on_completion for everything collected before this call.
+
+        No more than some bulk is handed out while something is ready to run: it may be what
+        goes on with that bulk, which is in the caches yet. The rest stays pending.
+        """
         raise NotImplementedError
 
     cdef int pending_completions(self) noexcept:

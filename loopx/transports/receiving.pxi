@@ -75,6 +75,7 @@ cdef class ReceivingTransport(BulkTransport):
         if PyBytes_GET_SIZE(data) == 0:
             return self.deliver(None)
         self.received_bulk(PyBytes_GET_SIZE(data), self.bulk_bytes)
+        self.loop.engine.bulk_bytes += PyBytes_GET_SIZE(data)
         return self.deliver(data)
 
     @cython.nonecheck(False)
