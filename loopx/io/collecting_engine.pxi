@@ -50,6 +50,7 @@ cdef class CollectingEngine(Engine):
         self.collected[self.collected_tail].result = result
         self.collected[self.collected_tail].flags = flags
         self.collected_tail += 1
+        self.collected_ever += 1
         return 0
 
     cdef inline void rewind_collected(self) noexcept:
@@ -78,6 +79,7 @@ cdef class CollectingEngine(Engine):
                 self.bulk_bytes = 0
             completion = self.collected[self.collected_head]
             self.collected_head += 1
+            self.dispatched = self.collected_ever - (self.collected_tail - self.collected_head)
             if completion.flags & IORING_CQE_F_MORE:
                 completion.operation.on_completion(completion.operation, completion.result,
                                                    completion.flags)

@@ -17,6 +17,8 @@ cdef class Engine:
     cdef unsigned long long enters          # those of them that submit and wait
     cdef unsigned long long submissions
     cdef unsigned long long completions
+    cdef unsigned long long collected_ever  # of them: those to be dispatched, or dispatched
+    cdef unsigned long long dispatched      # the number, of those, of the one being dispatched
     cdef bint waiting                       # no callback has run since the last sends were started
     cdef Py_ssize_t in_flight               # operations not idle, internal ones left out
     cdef Spin spin                          # when to look for completions before sleeping

@@ -5,12 +5,15 @@
 # The transport is told by a poll for each receive. On TCP, once BULK_SHORT_READS receives in a row
 # took all there was, one poll goes on telling. When it is made it looks at what is there, too, but
 # afterwards it tells only of what comes. So it is ended, and a new poll made, where something may
-# be left: after a receive that filled its buffer, found nothing or was not made, and after being
-# told of more than data, as the end may have come with the last of it. Nothing tells of an urgent
-# byte, which ends a receive as well: so every POLL_ON_SECONDS a new poll is made in any case, which
-# is how long data behind such a byte may wait. Where that poll told of few receives, it is back to
-# one for each: a timer would cost more than it saves. A Unix socket's receives end at descriptors,
-# which are no rarity there: a poll for each.
+# be left: after a receive that filled its buffer or was not made, and after being told of more than
+# data, as the end may have come with the last of it. Nothing tells of an urgent byte, which ends a
+# receive as well: so it is back to a poll for each where few receives were made in POLL_ON_SECONDS,
+# twice which data behind such a byte may wait. Where many were, none was the last. (To make a new
+# poll in any case has each such message wait two turns, which p99 shows.) A Unix socket's receives
+# end at descriptors, which are no rarity there: a poll for each.
+# One message may be told of twice, as it comes in two pieces. Were it received for the second, too,
+# the next message would be, before its turn, and from then on each: connections that are served
+# twice a round, at the expense of others. So what was told before the last receive is passed over.
 
 cdef enum:
     BULK_BYTES = 8192
@@ -18,9 +21,9 @@ cdef enum:
     BULK_SMALL_BYTES = 4096
     BULK_SMALL_READS = 8
     BULK_SHORT_READS = 32
-    POLL_ON_READS_MIN = 16
+    POLL_ON_READS_MIN = 8
 
-cdef double POLL_ON_SECONDS = 0.1
+cdef double POLL_ON_SECONDS = 0.05
 
 
 cdef class BulkTransport(SocketTransport):
@@ -32,6 +35,7 @@ cdef class BulkTransport(SocketTransport):
     cdef unsigned char small_reads   # in a row
     cdef bint is_tcp
     cdef bint may_have_left          # the last bulk receive: data that is there
+    cdef unsigned long long received_at      # completions that were collected by then
 
     @cython.nonecheck(False)
     cdef inline int look_for_bulk(self, Py_ssize_t length) except -1:
@@ -52,21 +56,38 @@ cdef class BulkTransport(SocketTransport):
         if self.short_reads < BULK_SHORT_READS or not self.is_tcp:
             self.receive_operation.kind = POLL
         else:
-            if self.poll_timer is None:
-                self.poll_timer = self.loop.call_later(POLL_ON_SECONDS, self._poll_anew)
             self.receive_operation.kind = POLL_MULTISHOT
+            self.judge_poll_later()
         self.receive_operation.events = POLLIN | POLLRDHUP
         return 0
 
-    def _poll_anew(self):
+    cdef int judge_poll_later(self) except -1:
+        if self.poll_timer is None:
+            self.poll_timer = self.loop.call_later(POLL_ON_SECONDS, self._judge_poll)
+        return 0
+
+    def _judge_poll(self):
         self.poll_timer = None
         if self.receive_operation.kind != POLL_MULTISHOT:
             return
         if self.short_reads < BULK_SHORT_READS + POLL_ON_READS_MIN:
             self.poll_for_each()
-        else:
-            self.short_reads = BULK_SHORT_READS
-            self.stop_receiving()
+            return
+        self.short_reads = BULK_SHORT_READS
+        self.judge_poll_later()
+
+    @cython.nonecheck(False)
+    cdef inline bint is_stale(self) noexcept:
+        """Whether this was told before the last receive, which took it."""
+        return (self.receive_operation.kind == POLL_MULTISHOT
+                and self.loop.engine.dispatched <= self.received_at)
+
+    @cython.nonecheck(False)
+    cdef inline int poll_anew_if_left(self) except -1:
+        """Nothing else would tell of what is left."""
+        if self.may_have_left and self.receive_operation.kind == POLL_MULTISHOT:
+            return self.poll_for_each()
+        return 0
 
     cdef int poll_for_each(self) except -1:
         """End the poll that goes on, if there is one."""
@@ -77,6 +98,7 @@ cdef class BulkTransport(SocketTransport):
     cdef void received_bulk(self, Py_ssize_t length, Py_ssize_t room) noexcept:
         """Note what may be left, and whether bulk goes on; ask for more next time if it was all."""
         self.may_have_left = length == room
+        self.received_at = self.loop.engine.collected_ever
         self.short_reads = 0 if self.may_have_left else self.short_reads + 1
         if length == self.bulk_bytes and self.bulk_bytes < BULK_SPACE_BYTES:
             self.bulk_bytes *= 2

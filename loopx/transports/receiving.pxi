@@ -56,6 +56,8 @@ cdef class ReceivingTransport(BulkTransport):
     @cython.nonecheck(False)
     cdef int readable(self, int result) except -1:
         """The poll's completion in bulk mode: receive straight into what is handed out."""
+        if result == POLLIN and self.is_stale():
+            return 0
         self.may_have_left = True
         if (self.closing or self.paused or result == -ECANCELED or not self.bulk_bytes
                 or self.read_eof or self.receive_operation.state == OPERATION_CANCELLING):
@@ -69,6 +71,7 @@ cdef class ReceivingTransport(BulkTransport):
         data = receive_bulk(&self.loop.bulk_space, self.fd, self.bulk_bytes)
         self.loop.engine.system_calls += 1
         if data is None:
+            self.may_have_left = False
             return 0
         if type(data) is int:
             return self.deliver(OSError(<int>data, os.strerror(data)))
@@ -203,6 +206,7 @@ cdef class ReceivingTransport(BulkTransport):
             self.received_bulk(length, room)
             return self.buffer_updated(length)
         if length < 0 and (error == EAGAIN or error == EINTR):
+            self.may_have_left = False
             return 0
         item = None if length == 0 else OSError(error, os.strerror(error))
         return self.hold(item) if self.must_hold() else self.deliver_in_context(item)
@@ -364,8 +368,8 @@ cdef int on_received(Operation *operation, int result, unsigned int flags) excep
                 transport.close_descriptor_when_idle()
             else:
                 transport.receive()
-        elif operation.kind == POLL_MULTISHOT and transport.may_have_left:
-            transport.poll_for_each()
+        else:
+            transport.poll_anew_if_left()
     return 0
 
 

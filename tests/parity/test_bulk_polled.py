@@ -42,7 +42,7 @@ def never_anew(loop: asyncio.AbstractEventLoop) -> None:
     call_later = loop.call_later
 
     def without_it(delay: float, callback: Any, *args: Any, **options: Any) -> Any:
-        if getattr(callback, "__name__", "") != "_poll_anew":
+        if getattr(callback, "__name__", "") != "_judge_poll":
             return call_later(delay, callback, *args, **options)
         return None
 

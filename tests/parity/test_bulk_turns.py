@@ -1,13 +1,14 @@
 """Bulk of many connections: who is served when.
 
 Owns: connections that are used to bulk and have some at the same moment, callbacks that become
-ready by it.
+ready by it, and a message that is told of twice.
 Thread: the test's own; the peers' sockets are written to from there.
 Runs on asyncio and on loopx.
 """
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 
@@ -123,3 +124,66 @@ def test_bulk_that_makes_nothing_ready_is_received_in_one_turn(
             assert len(set(in_turns)) == 1, in_turns
 
     run(loop, main())
+
+
+@only_on("loopx")
+def test_one_poll_goes_on_as_long_as_bulk_does(loop: asyncio.AbstractEventLoop) -> None:
+    """To end it every so often would have each such message wait two turns."""
+
+    async def main() -> None:
+        async with settled_connections(1) as connections:
+            (protocol, peer) = connections[0]
+            await settle(protocol, peer)
+            before = loop.stats()["submissions"]
+            ends_at = loop.time() + 0.4
+            while loop.time() < ends_at:
+                await settle(protocol, peer)
+            assert loop.stats()["submissions"] - before < 4
+
+    run(loop, main())
+
+
+@only_on("loopx")
+def test_a_message_told_of_twice_brings_the_next_one_no_earlier(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """Its two pieces are collected apart, and received together; the next one comes meanwhile."""
+    then: list[Callable[[], None]] = []
+    received_in: list[int] = []
+
+    class Acting(Recorder):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            received_in.append(loop.stats()["turns"])
+            if then:
+                then.pop(0)()
+
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            others = [await stack.enter_async_context(with_peer(Recorder)) for _ in range(24)]
+            _, first_peer = await stack.enter_async_context(with_peer(Acting))
+            protocol, peer = await stack.enter_async_context(with_peer(Acting))
+            await settle(protocol, peer)
+            peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            received_in.clear()
+
+            def send_and_collect(half: list[tuple[Recorder, Peer]]) -> None:
+                peer.sock.sendall(bytes(BULK_BYTES))
+                # Over 256 KiB: they leave at once, and completions are collected.
+                for other, _ in half:
+                    other.transport.write(bytes(30_000))
+
+            def send_in_two_pieces() -> None:
+                send_and_collect(others[:12])
+                send_and_collect(others[12:])
+
+            then.extend([send_in_two_pieces, lambda: peer.sock.sendall(bytes(BULK_BYTES))])
+            before = loop.stats()["completions"]
+            first_peer.sock.sendall(b"x")
+            assert await protocol.read(3 * BULK_BYTES) == bytes(3 * BULK_BYTES)
+            assert loop.stats()["completions"] - before >= 4      # of protocol three
+            assert len(received_in) == 3, received_in
+            assert received_in[2] > received_in[1] > received_in[0]
+
+    for _ in range(5):
+        run(loop, main())
