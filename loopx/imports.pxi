@@ -118,6 +118,7 @@ cdef extern from "<sys/socket.h>" nogil:
         SOCK_STREAM
         SOL_SOCKET
         SO_PROTOCOL
+        SO_TYPE
     ssize_t posix_recv "recv"(int fd, void *buffer, size_t length, int flags)
     ssize_t posix_send "send"(int fd, const void *buffer, size_t length, int flags)
     ssize_t posix_recvfrom "recvfrom"(int fd, void *buffer, size_t length, int flags,

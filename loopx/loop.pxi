@@ -4,7 +4,8 @@
 # A turn: 1. hand the last turn's sends to the engine, which submits everything and waits in one
 # system call, or makes none when there is nothing to submit and something to run; 2. run what was
 # ready when the turn began; 3. dispatch the completions; 4. run the timers that were due. What
-# any of these schedules waits for the next turn. This is asyncio's order.
+# any of these schedules waits for the next turn. This is asyncio's order. (Where no timer is due,
+# what bulk made ready may run before the rest of the completions.)
 
 cdef class LoopCore(SocketCalls):
     """What is native of loopx.Loop. Subclasses add the methods that run per connection."""
@@ -25,7 +26,6 @@ cdef class LoopCore(SocketCalls):
         quicken_all_tasks()
         self.engine = RingEngine()
         self.engine.inbox = &self.inbox
-        self.engine.ready = &self.ready
         spin_init(&self.engine.spin, <long long>(SPIN_US * 1e3))
         self.debug = debug_mode_by_default()
         live_loops.add(self)
@@ -77,7 +77,8 @@ cdef class LoopCore(SocketCalls):
         self.take_due_timers()
         self.run_ready()
         if self.engine.pending_completions():
-            self.engine.dispatch()
+            # What was there before a timer was due goes before it.
+            self.engine.dispatch(NULL if ready_queue_length(&self.due) else &self.ready)
         if ready_queue_length(&self.due):
             self.run_due()
         return 0

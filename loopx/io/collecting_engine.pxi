@@ -67,16 +67,15 @@ cdef class CollectingEngine(Engine):
     cdef int pending_completions(self) noexcept:
         return self.collected_head != self.collected_tail
 
-    cdef int dispatch(self) except -1:
+    cdef int dispatch(self, ReadyQueue *ready) except -1:
         cdef size_t end = self.collected_tail
         cdef Completion completion
         self.bulk_bytes = 0
         # A callback may raise KeyboardInterrupt: what is left stays collected for the next turn.
         while self.collected_head < end:
-            if self.bulk_bytes >= DISPATCHED_BYTES_MAX:
-                if ready_queue_length(self.ready):
-                    break
-                self.bulk_bytes = 0
+            if (self.bulk_bytes >= DISPATCHED_BYTES_MAX and ready != NULL
+                    and ready_queue_length(ready)):
+                break
             completion = self.collected[self.collected_head]
             self.collected_head += 1
             self.dispatched = self.collected_ever - (self.collected_tail - self.collected_head)

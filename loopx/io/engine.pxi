@@ -10,15 +10,14 @@ cdef class Engine:
     """Abstract: submit operations, wait for completions, dispatch them."""
 
     cdef Inbox *inbox                       # the loop's; asked before sleeping
-    cdef ReadyQueue *ready                  # the loop's; asked before dispatching more of bulk
-    cdef Py_ssize_t bulk_bytes              # handed out since then
+    cdef Py_ssize_t bulk_bytes              # handed out in this dispatch()
     cdef bint running                       # between begin() and suspend()
     cdef unsigned long long system_calls    # for I/O, of all kinds
     cdef unsigned long long enters          # those of them that submit and wait
     cdef unsigned long long submissions
     cdef unsigned long long completions
-    cdef unsigned long long collected_ever  # of them: those to be dispatched, or dispatched
-    cdef unsigned long long dispatched      # the number, of those, of the one being dispatched
+    cdef unsigned long long collected_ever  # how many dispatch() was, or is, to hand out
+    cdef unsigned long long dispatched      # the one being handed out: its number among them
     cdef bint waiting                       # no callback has run since the last sends were started
     cdef Py_ssize_t in_flight               # operations not idle, internal ones left out
     cdef Spin spin                          # when to look for completions before sleeping
@@ -58,11 +57,12 @@ cdef class Engine:
         """Submit, wait for a completion (negative: for ever; 0: not at all), collect."""
         raise NotImplementedError
 
-    cdef int dispatch(self) except -1:
+    cdef int dispatch(self, ReadyQueue *ready) except -1:
         """Call on_completion for everything collected before this call.
 
-        No more than some bulk is handed out while something is ready to run: it may be what
-        goes on with that bulk, which is in the caches yet. The rest stays pending.
+        But no more than some bulk (as multishot receives bring none) while something is `ready`:
+        it may be what goes on with that bulk, which is in the caches yet. The rest stays pending.
+        NULL: everything.
         """
         raise NotImplementedError
 

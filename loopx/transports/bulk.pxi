@@ -5,15 +5,15 @@
 # The transport is told by a poll for each receive. On TCP, once BULK_SHORT_READS receives in a row
 # took all there was, one poll goes on telling. When it is made it looks at what is there, too, but
 # afterwards it tells only of what comes. So it is ended, and a new poll made, where something may
-# be left: after a receive that filled its buffer or was not made, and after being told of more than
-# data, as the end may have come with the last of it. Nothing tells of an urgent byte, which ends a
-# receive as well: so it is back to a poll for each where few receives were made in POLL_ON_SECONDS,
-# twice which data behind such a byte may wait. Where many were, none was the last. (To make a new
-# poll in any case has each such message wait two turns, which p99 shows.) A Unix socket's receives
-# end at descriptors, which are no rarity there: a poll for each.
-# One message may be told of twice, as it comes in two pieces. Were it received for the second, too,
-# the next message would be, before its turn, and from then on each: connections that are served
-# twice a round, at the expense of others. So what was told before the last receive is passed over.
+# be left: after a receive that filled its buffer or was not made, where bulk is over, and after
+# being told of more than data, as the end may have come with the last of it. Nothing tells of an
+# urgent byte, which ends a receive as well: so it is back to a poll for each after POLL_ON_SECONDS
+# with few receives. Data that such a byte hides waits for the end of that time and of the next,
+# with none, at most. (A new poll each time has a message wait two turns, which p99 shows.) A Unix
+# socket's receives end at descriptors, which are no rarity there: a poll for each.
+# One message may be told of twice, as it comes in two pieces. If the second time, too, something
+# was received, it would be the next message, before its turn, and from then on each: the connection
+# would be served twice a round. So what was told before the last receive is passed over.
 
 cdef enum:
     BULK_BYTES = 8192
@@ -35,7 +35,7 @@ cdef class BulkTransport(SocketTransport):
     cdef unsigned char small_reads   # in a row
     cdef bint is_tcp
     cdef bint may_have_left          # the last bulk receive: data that is there
-    cdef unsigned long long received_at      # completions that were collected by then
+    cdef unsigned long long received_at      # completions collected before that
 
     @cython.nonecheck(False)
     cdef inline int look_for_bulk(self, Py_ssize_t length) except -1:
@@ -77,12 +77,6 @@ cdef class BulkTransport(SocketTransport):
         self.judge_poll_later()
 
     @cython.nonecheck(False)
-    cdef inline bint is_stale(self) noexcept:
-        """Whether this was told before the last receive, which took it."""
-        return (self.receive_operation.kind == POLL_MULTISHOT
-                and self.loop.engine.dispatched <= self.received_at)
-
-    @cython.nonecheck(False)
     cdef inline int poll_anew_if_left(self) except -1:
         """Nothing else would tell of what is left."""
         if self.may_have_left and self.receive_operation.kind == POLL_MULTISHOT:
@@ -98,7 +92,7 @@ cdef class BulkTransport(SocketTransport):
     cdef void received_bulk(self, Py_ssize_t length, Py_ssize_t room) noexcept:
         """Note what may be left, and whether bulk goes on; ask for more next time if it was all."""
         self.may_have_left = length == room
-        self.received_at = self.loop.engine.collected_ever
+        self.loop.engine.bulk_bytes += length
         self.short_reads = 0 if self.may_have_left else self.short_reads + 1
         if length == self.bulk_bytes and self.bulk_bytes < BULK_SPACE_BYTES:
             self.bulk_bytes *= 2

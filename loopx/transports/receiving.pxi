@@ -56,8 +56,8 @@ cdef class ReceivingTransport(BulkTransport):
     @cython.nonecheck(False)
     cdef int readable(self, int result) except -1:
         """The poll's completion in bulk mode: receive straight into what is handed out."""
-        if result == POLLIN and self.is_stale():
-            return 0
+        if result == POLLIN and self.loop.engine.dispatched <= self.received_at:
+            return 0                           # told before the last receive, which took it
         self.may_have_left = True
         if (self.closing or self.paused or result == -ECANCELED or not self.bulk_bytes
                 or self.read_eof or self.receive_operation.state == OPERATION_CANCELLING):
@@ -66,6 +66,7 @@ cdef class ReceivingTransport(BulkTransport):
             return self.descriptor_is_gone()
         if result != POLLIN:
             self.poll_for_each()
+        self.received_at = self.loop.engine.collected_ever
         if self.buffered_protocol:
             return self.received_for_buffer(0, 0)
         data = receive_bulk(&self.loop.bulk_space, self.fd, self.bulk_bytes)
@@ -78,7 +79,6 @@ cdef class ReceivingTransport(BulkTransport):
         if PyBytes_GET_SIZE(data) == 0:
             return self.deliver(None)
         self.received_bulk(PyBytes_GET_SIZE(data), self.bulk_bytes)
-        self.loop.engine.bulk_bytes += PyBytes_GET_SIZE(data)
         return self.deliver(data)
 
     @cython.nonecheck(False)

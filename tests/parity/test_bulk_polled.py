@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.bulk import BULK_BYTES, SETTLED, never_anew, settle  # noqa: F401
 from tests.support.interruptions import Interruption, run_through
 from tests.support.net import Peer, only_on, run, turns, with_peer
 from tests.support.recorders import (
@@ -25,29 +26,13 @@ from tests.support.recorders import (
     RecordingProtocol,
 )
 
-BULK_BYTES = 20_000
 PROMPT_SECONDS = 2
-SETTLED = 40                    # so many messages, and one poll goes on telling
 
 
 class RoomyRecorder(BufferedRecorder):
     """Its buffer is not filled by a usual message."""
 
     space_bytes = 300_000
-
-
-@pytest.fixture
-def never_anew(loop: asyncio.AbstractEventLoop) -> None:
-    """loopx's poll is not ended by its timer, which would hide that something was overlooked."""
-    call_later = loop.call_later
-
-    def without_it(delay: float, callback: Any, *args: Any, **options: Any) -> Any:
-        if getattr(callback, "__name__", "") != "_judge_poll":
-            return call_later(delay, callback, *args, **options)
-        return None
-
-    if type(loop).__module__.startswith("loopx"):
-        loop.call_later = without_it  # type: ignore[method-assign]
 
 
 FACTORIES = [Recorder, BufferedRecorder, RoomyRecorder]
@@ -60,12 +45,6 @@ async def exchange(protocol: RecordingProtocol, peer: Peer, length: int) -> None
     await peer.send(data)
     async with asyncio.timeout(PROMPT_SECONDS):
         assert await protocol.read(length) == data
-
-
-async def settle(protocol: RecordingProtocol, peer: Peer) -> None:
-    for _ in range(SETTLED):
-        peer.sock.sendall(b"s" * BULK_BYTES)
-        assert await protocol.read(BULK_BYTES) == b"s" * BULK_BYTES
 
 
 @contextlib.asynccontextmanager

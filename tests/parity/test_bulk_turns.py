@@ -1,7 +1,7 @@
 """Bulk of many connections: who is served when.
 
-Owns: connections that are used to bulk and have some at the same moment, callbacks that become
-ready by it, and a message that is told of twice.
+Owns: connections that are used to bulk and have some at the same moment, callbacks and timers that
+become ready by it, and messages that are told of twice.
 Thread: the test's own; the peers' sockets are written to from there.
 Runs on asyncio and on loopx.
 """
@@ -9,24 +9,18 @@ Runs on asyncio and on loopx.
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 
 import pytest
 
+from tests.support.bulk import BULK_BYTES, never_anew, settle  # noqa: F401
 from tests.support.net import Peer, only_on, run, turns, with_peer
-from tests.support.recorders import Recorder, RecordingProtocol
+from tests.support.recorders import HalfOpenRecorder, Recorder
 
-BULK_BYTES = 20_000
-SETTLED = 40                    # so many messages, and one poll goes on telling
 CONNECTIONS = 12
 AHEAD_BYTES_MAX = 49_152 + BULK_BYTES      # loopx receives no more before it runs what is ready
-
-
-async def settle(protocol: RecordingProtocol, peer: Peer) -> None:
-    for _ in range(SETTLED):
-        peer.sock.sendall(b"s" * BULK_BYTES)
-        assert await protocol.read(BULK_BYTES) == b"s" * BULK_BYTES
 
 
 class Scheduling(Recorder):
@@ -103,6 +97,37 @@ def test_what_bulk_makes_ready_runs_before_much_more_is_received(
     run(loop, main())
 
 
+@pytest.mark.parametrize("also_ready", [False, True])
+def test_timers_go_behind_bulk_that_came_before(
+    loop: asyncio.AbstractEventLoop, also_ready: bool
+) -> None:
+    """As where data calls off a connection's time limit, and something kept the loop busy."""
+
+    async def main() -> None:
+        async with settled_connections(CONNECTIONS) as connections:
+            late: list[int] = []
+            limits = [
+                loop.call_later(0.01, late.append, number) for number in range(CONNECTIONS)
+            ]
+
+            def received(number: int) -> None:
+                limits[number].cancel()
+                if also_ready:
+                    loop.call_soon(int)
+
+            for number, (protocol, peer) in enumerate(connections):
+                protocol.received = partial(received, number)
+                peer.sock.sendall(bytes(BULK_BYTES))
+            time.sleep(0.02)
+            for protocol, _ in connections:
+                await protocol.read(BULK_BYTES)
+            await asyncio.sleep(0.02)
+            assert not late
+
+    for _ in range(3):
+        run(loop, main())
+
+
 @only_on("loopx")
 def test_bulk_that_makes_nothing_ready_is_received_in_one_turn(
     loop: asyncio.AbstractEventLoop,
@@ -143,47 +168,132 @@ def test_one_poll_goes_on_as_long_as_bulk_does(loop: asyncio.AbstractEventLoop) 
     run(loop, main())
 
 
+class Acting(HalfOpenRecorder):
+    """Does what is listed, an item for each piece of data, and says in which turn it came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.to_do: list[Callable[[], None]] = []
+        self.received_in: list[int] = []
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self.received_in.append(turns_taken())
+        if self.to_do:
+            self.to_do.pop(0)()
+
+
+def turns_taken() -> int:
+    return asyncio.get_running_loop().stats()["turns"]  # type: ignore[attr-defined, no-any-return]
+
+
+class Collecting:
+    """A connection that is used to bulk, two that can do something before it is served, and what
+    has the loop collect completions at once."""
+
+    def __init__(self, stack: contextlib.AsyncExitStack) -> None:
+        self.stack = stack
+
+    async def begin(self) -> None:
+        enter = self.stack.enter_async_context
+        self.others = [await enter(with_peer(Recorder)) for _ in range(24)]
+        self.first, self.first_peer = await enter(with_peer(Acting))
+        self.second, self.second_peer = await enter(with_peer(Acting))
+        self.protocol, self.peer = await enter(with_peer(Acting))
+        await settle(self.protocol, self.peer)
+        self.peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.protocol.received_in.clear()
+
+    def send(self) -> None:
+        self.peer.sock.sendall(bytes(BULK_BYTES))
+
+    def collect(self) -> None:
+        """Over 256 KiB: they leave at once, and completions are collected."""
+        for _ in range(12):
+            other, _ = self.others.pop()
+            other.transport.write(bytes(30_000))
+
+
+def run_collecting(
+    loop: asyncio.AbstractEventLoop, act: Callable[[Collecting], Awaitable[None]]
+) -> None:
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            collecting = Collecting(stack)
+            await collecting.begin()
+            await act(collecting)
+
+    for _ in range(5):
+        run(loop, main())
+
+
 @only_on("loopx")
 def test_a_message_told_of_twice_brings_the_next_one_no_earlier(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
     """Its two pieces are collected apart, and received together; the next one comes meanwhile."""
-    then: list[Callable[[], None]] = []
-    received_in: list[int] = []
 
-    class Acting(Recorder):
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            received_in.append(loop.stats()["turns"])
-            if then:
-                then.pop(0)()
+    async def act(on: Collecting) -> None:
+        def send_in_two_pieces() -> None:
+            for _ in range(2):
+                on.send()
+                on.collect()
 
-    async def main() -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            others = [await stack.enter_async_context(with_peer(Recorder)) for _ in range(24)]
-            _, first_peer = await stack.enter_async_context(with_peer(Acting))
-            protocol, peer = await stack.enter_async_context(with_peer(Acting))
-            await settle(protocol, peer)
-            peer.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            received_in.clear()
+        on.first.to_do = [send_in_two_pieces]
+        on.protocol.to_do = [on.send]
+        before = loop.stats()["completions"]
+        on.first_peer.sock.sendall(b"x")
+        assert await on.protocol.read(3 * BULK_BYTES) == bytes(3 * BULK_BYTES)
+        assert loop.stats()["completions"] - before >= 4      # of the protocol three
+        assert on.protocol.received_in[1] > on.protocol.received_in[0]
+        assert len(on.protocol.received_in) == 2
 
-            def send_and_collect(half: list[tuple[Recorder, Peer]]) -> None:
-                peer.sock.sendall(bytes(BULK_BYTES))
-                # Over 256 KiB: they leave at once, and completions are collected.
-                for other, _ in half:
-                    other.transport.write(bytes(30_000))
+    run_collecting(loop, act)
 
-            def send_in_two_pieces() -> None:
-                send_and_collect(others[:12])
-                send_and_collect(others[12:])
 
-            then.extend([send_in_two_pieces, lambda: peer.sock.sendall(bytes(BULK_BYTES))])
-            before = loop.stats()["completions"]
-            first_peer.sock.sendall(b"x")
-            assert await protocol.read(3 * BULK_BYTES) == bytes(3 * BULK_BYTES)
-            assert loop.stats()["completions"] - before >= 4      # of protocol three
-            assert len(received_in) == 3, received_in
-            assert received_in[2] > received_in[1] > received_in[0]
+@only_on("loopx")
+@pytest.mark.usefixtures("never_anew")
+def test_the_end_is_told_where_it_was_collected_before_the_last_data_was_received(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    async def act(on: Collecting) -> None:
+        def send_and_end() -> None:
+            on.send()
+            on.collect()
+            on.peer.half_close()
+            on.collect()
 
-    for _ in range(5):
-        run(loop, main())
+        on.first.to_do = [send_and_end]
+        on.first_peer.sock.sendall(b"x")
+        await on.protocol.ended
+        assert await on.protocol.read(BULK_BYTES) == bytes(BULK_BYTES)
+        await turns(20)
+        assert on.protocol.calls.count("eof_received") == 1
+
+    run_collecting(loop, act)
+
+
+@only_on("loopx")
+def test_one_poll_goes_on_where_a_piece_came_with_the_one_before(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """It is told of when it has been received: that shows nothing that was overlooked."""
+
+    async def act(on: Collecting) -> None:
+        def send_to_both() -> None:
+            on.second_peer.sock.sendall(b"x")
+            on.send()
+            on.collect()
+
+        on.first.to_do = [send_to_both]
+        on.second.to_do = [on.send]               # served before the protocol
+        on.first_peer.sock.sendall(b"x")
+        assert await on.protocol.read(2 * BULK_BYTES) == bytes(2 * BULK_BYTES)
+        assert len(on.protocol.received_in) == 1
+        before = loop.stats()
+        await turns(20)
+        after = loop.stats()
+        assert after["system_calls"] - after["enters"] > before["system_calls"] - before["enters"]
+        assert after["submissions"] == before["submissions"]
+
+    run_collecting(loop, act)
