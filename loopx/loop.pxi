@@ -75,9 +75,10 @@ cdef class LoopCore(SocketCalls):
             timeout_ns = self.timeout_ns()       # a signal's handler may have run meanwhile
         self.engine.wait(timeout_ns)
         self.take_due_timers()
+        if ready_queue_length(&self.due) and self.engine.turns_unlooked:
+            self.engine.wait(0)                  # what has come goes before timers
         self.run_ready()
         if self.engine.pending_completions():
-            # What was there before a timer was due goes before it.
             self.engine.dispatch(NULL if ready_queue_length(&self.due) else &self.ready)
         if ready_queue_length(&self.due):
             self.run_due()

@@ -6,7 +6,7 @@
 
 cdef enum:
     COALESCED_BYTES_MAX = 262144      # of one socket's completions handed out as one piece
-    DISPATCHED_BYTES_MAX = 49152      # of bulk, while something is ready to run
+    DISPATCHED_BYTES_MAX = 49152      # of bulk, once it has made something ready
 
 cdef struct Completion:
     Operation *operation
@@ -69,12 +69,13 @@ cdef class CollectingEngine(Engine):
 
     cdef int dispatch(self, ReadyQueue *ready) except -1:
         cdef size_t end = self.collected_tail
+        cdef size_t ready_before = 0 if ready == NULL else ready_queue_length(ready)
         cdef Completion completion
-        self.bulk_bytes = 0
+        self.bulk_dispatched = 0
         # A callback may raise KeyboardInterrupt: what is left stays collected for the next turn.
         while self.collected_head < end:
-            if (self.bulk_bytes >= DISPATCHED_BYTES_MAX and ready != NULL
-                    and ready_queue_length(ready)):
+            if (self.bulk_dispatched >= DISPATCHED_BYTES_MAX and ready != NULL
+                    and ready_queue_length(ready) > ready_before):
                 break
             completion = self.collected[self.collected_head]
             self.collected_head += 1

@@ -10,7 +10,7 @@ cdef class Engine:
     """Abstract: submit operations, wait for completions, dispatch them."""
 
     cdef Inbox *inbox                       # the loop's; asked before sleeping
-    cdef Py_ssize_t bulk_bytes              # handed out in this dispatch()
+    cdef Py_ssize_t bulk_dispatched         # bytes, in this dispatch()
     cdef bint running                       # between begin() and suspend()
     cdef unsigned long long system_calls    # for I/O, of all kinds
     cdef unsigned long long enters          # those of them that submit and wait
@@ -22,6 +22,7 @@ cdef class Engine:
     cdef Py_ssize_t in_flight               # operations not idle, internal ones left out
     cdef Spin spin                          # when to look for completions before sleeping
     cdef unsigned long long spins           # how often that was done
+    cdef int turns_unlooked                 # since wait() last looked at what has come
 
     cdef int begin(self) except -1:
         """The loop starts to run on the calling thread: arm again what was in flight."""
@@ -60,9 +61,8 @@ cdef class Engine:
     cdef int dispatch(self, ReadyQueue *ready) except -1:
         """Call on_completion for everything collected before this call.
 
-        But no more than some bulk (as multishot receives bring none) while something is `ready`:
-        it may be what goes on with that bulk, which is in the caches yet. The rest stays pending.
-        NULL: everything.
+        But no more than some bulk, once that has made something `ready`: it may be what goes on
+        with that bulk, which is in the caches yet. The rest stays pending. NULL: everything.
         """
         raise NotImplementedError
 

@@ -11,7 +11,6 @@ cdef class EnteringEngine(CollectingEngine):
     """A ring, submitted to and waited for."""
 
     cdef Ring ring
-    cdef int busy_turns                   # since the last look at the kernel's flags
 
     @cython.final
     cdef int enter(self, unsigned int min_complete, long long timeout_ns) except -1:
@@ -53,7 +52,7 @@ cdef class EnteringEngine(CollectingEngine):
                          or ring_has_kernel_work(&self.ring) or not inbox_empty(self.inbox))
         if found:
             spin_found(&self.spin, now_ns)
-            self.busy_turns = BUSY_TURNS_MAX      # look at once
+            self.turns_unlooked = BUSY_TURNS_MAX  # look at once
             return 0
         spin_was_in_vain(&self.spin, now_ns)
         return max(timeout_ns - (now_ns - self.spin.began_ns), 0) if timeout_ns > 0 else timeout_ns

@@ -267,10 +267,10 @@ cdef class RingEngine(EnteringEngine):
                                 or not inbox_announce_sleep(self.inbox)):
             timeout_ns = 0
         if (timeout_ns == 0 and ring_unsubmitted(&self.ring) == 0
-                and self.busy_turns < BUSY_TURNS_MAX):
-            self.busy_turns += 1
+                and self.turns_unlooked < BUSY_TURNS_MAX):
+            self.turns_unlooked += 1
             return 0
-        self.busy_turns = 0
+        self.turns_unlooked = 0
         if timeout_ns != 0:
             interrupted = self.sleep(timeout_ns, lonely)
         elif ring_unsubmitted(&self.ring) or ring_has_kernel_work(&self.ring):

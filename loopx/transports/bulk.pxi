@@ -34,7 +34,7 @@ cdef class BulkTransport(SocketTransport):
     cdef unsigned int short_reads    # in a row
     cdef unsigned char small_reads   # in a row
     cdef bint is_tcp
-    cdef bint may_have_left          # the last bulk receive: data that is there
+    cdef bint may_have_left          # data that is there: the last receive, or that none was made
     cdef unsigned long long received_at      # completions collected before that
 
     @cython.nonecheck(False)
@@ -57,13 +57,13 @@ cdef class BulkTransport(SocketTransport):
             self.receive_operation.kind = POLL
         else:
             self.receive_operation.kind = POLL_MULTISHOT
-            self.judge_poll_later()
+            if self.poll_timer is None:
+                self.judge_poll_later()
         self.receive_operation.events = POLLIN | POLLRDHUP
         return 0
 
     cdef int judge_poll_later(self) except -1:
-        if self.poll_timer is None:
-            self.poll_timer = self.loop.call_later(POLL_ON_SECONDS, self._judge_poll)
+        self.poll_timer = self.loop.call_later(POLL_ON_SECONDS, self._judge_poll)
         return 0
 
     def _judge_poll(self):
@@ -72,27 +72,27 @@ cdef class BulkTransport(SocketTransport):
             return
         if self.short_reads < BULK_SHORT_READS + POLL_ON_READS_MIN:
             self.poll_for_each()
-            return
-        self.short_reads = BULK_SHORT_READS
-        self.judge_poll_later()
-
-    @cython.nonecheck(False)
-    cdef inline int poll_anew_if_left(self) except -1:
-        """Nothing else would tell of what is left."""
-        if self.may_have_left and self.receive_operation.kind == POLL_MULTISHOT:
-            return self.poll_for_each()
-        return 0
+        else:
+            self.short_reads = BULK_SHORT_READS
+            self.judge_poll_later()
 
     cdef int poll_for_each(self) except -1:
         """End the poll that goes on, if there is one."""
         self.short_reads = 0
+        self.drop_poll_timer()
         return self.stop_receiving()
+
+    cdef int drop_poll_timer(self) except -1:
+        if self.poll_timer is not None:
+            self.poll_timer.cancel()
+            self.poll_timer = None
+        return 0
 
     @cython.nonecheck(False)
     cdef void received_bulk(self, Py_ssize_t length, Py_ssize_t room) noexcept:
         """Note what may be left, and whether bulk goes on; ask for more next time if it was all."""
         self.may_have_left = length == room
-        self.loop.engine.bulk_bytes += length
+        self.loop.engine.bulk_dispatched += length
         self.short_reads = 0 if self.may_have_left else self.short_reads + 1
         if length == self.bulk_bytes and self.bulk_bytes < BULK_SPACE_BYTES:
             self.bulk_bytes *= 2
@@ -106,9 +106,7 @@ cdef class BulkTransport(SocketTransport):
             self.may_have_left = True          # or the poll would go on until the next data
 
     cdef int close_descriptor(self) except -1:
-        if self.poll_timer is not None:
-            self.poll_timer.cancel()
-            self.poll_timer = None
+        self.drop_poll_timer()
         return SocketTransport.close_descriptor(self)
 
 

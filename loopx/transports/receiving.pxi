@@ -368,8 +368,8 @@ cdef int on_received(Operation *operation, int result, unsigned int flags) excep
                 transport.close_descriptor_when_idle()
             else:
                 transport.receive()
-        else:
-            transport.poll_anew_if_left()
+        elif operation.kind == POLL_MULTISHOT and transport.may_have_left:
+            transport.poll_for_each()          # nothing else would tell of it
     return 0
 
 

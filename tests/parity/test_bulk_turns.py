@@ -9,6 +9,7 @@ Runs on asyncio and on loopx.
 import asyncio
 import contextlib
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -23,31 +24,37 @@ CONNECTIONS = 12
 AHEAD_BYTES_MAX = 49_152 + BULK_BYTES      # loopx receives no more before it runs what is ready
 
 
-class Scheduling(Recorder):
-    """Says that it was given something, and may have something run for it."""
+class Acting(HalfOpenRecorder):
+    """Says in which turn data came, and does something for each piece: what is listed, in order,
+    or else always the same."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.received: Callable[[], None] | None = None
+        self.received_in: list[int] = []
+        self.to_do: list[Callable[[], None]] = []
+        self.always: Callable[[], None] | None = None
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.received is not None:
-            self.received()
+        stats = getattr(asyncio.get_running_loop(), "stats", dict)
+        self.received_in.append(stats().get("turns", 0))
+        action = self.to_do.pop(0) if self.to_do else self.always
+        if action is not None:
+            action()
 
 
 @contextlib.asynccontextmanager
-async def settled_connections(count: int) -> AsyncIterator[list[tuple[Scheduling, Peer]]]:
+async def settled_connections(count: int) -> AsyncIterator[list[tuple[Acting, Peer]]]:
     async with contextlib.AsyncExitStack() as stack:
         connections = []
         for _ in range(count):
-            protocol, peer = await stack.enter_async_context(with_peer(Scheduling))
+            protocol, peer = await stack.enter_async_context(with_peer(Acting))
             await settle(protocol, peer)
             connections.append((protocol, peer))
         yield connections
 
 
-async def log_of_a_round(connections: list[tuple[Scheduling, Peer]]) -> list[tuple[str, int]]:
+async def log_of_a_round(connections: list[tuple[Acting, Peer]]) -> list[tuple[str, int]]:
     """All get a message at the same moment, and schedule a call; what happened, in order."""
     log: list[tuple[str, int]] = []
     loop = asyncio.get_running_loop()
@@ -57,11 +64,11 @@ async def log_of_a_round(connections: list[tuple[Scheduling, Peer]]) -> list[tup
         loop.call_soon(log.append, ("ran", number))
 
     for number, (protocol, peer) in enumerate(connections):
-        protocol.received = partial(received, number)
+        protocol.always = partial(received, number)
         peer.sock.sendall(bytes([number]) * BULK_BYTES)
     for number, (protocol, _) in enumerate(connections):
         assert await protocol.read(BULK_BYTES) == bytes([number]) * BULK_BYTES
-        protocol.received = None
+        protocol.always = None
     await turns(2)
     return log
 
@@ -81,6 +88,7 @@ def test_what_bulk_makes_ready_runs_once_in_the_order_in_which_it_came(
 
 
 @only_on("loopx")
+@pytest.mark.usefixtures("never_anew")
 def test_what_bulk_makes_ready_runs_before_much_more_is_received(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
@@ -97,6 +105,7 @@ def test_what_bulk_makes_ready_runs_before_much_more_is_received(
     run(loop, main())
 
 
+@pytest.mark.usefixtures("never_anew")
 @pytest.mark.parametrize("also_ready", [False, True])
 def test_timers_go_behind_bulk_that_came_before(
     loop: asyncio.AbstractEventLoop, also_ready: bool
@@ -116,7 +125,7 @@ def test_timers_go_behind_bulk_that_came_before(
                     loop.call_soon(int)
 
             for number, (protocol, peer) in enumerate(connections):
-                protocol.received = partial(received, number)
+                protocol.always = partial(received, number)
                 peer.sock.sendall(bytes(BULK_BYTES))
             time.sleep(0.02)
             for protocol, _ in connections:
@@ -128,25 +137,64 @@ def test_timers_go_behind_bulk_that_came_before(
         run(loop, main())
 
 
-@only_on("loopx")
-def test_bulk_that_makes_nothing_ready_is_received_in_one_turn(
+@pytest.mark.usefixtures("never_anew")
+def test_timers_go_behind_bulk_that_came_while_other_data_was_handled(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
+    """Nothing but a timer is left to run then, and what came is in the kernel."""
+
+    async def main() -> None:
+        async with settled_connections(2) as ((busy, busy_peer), (protocol, peer)):
+            late: list[int] = []
+
+            def keep_busy() -> None:
+                limit = loop.call_later(0.01, late.append, 0)
+                protocol.always = limit.cancel
+                peer.sock.sendall(bytes(BULK_BYTES))
+                time.sleep(0.02)
+
+            busy.always = keep_busy
+            await asyncio.sleep(0.01)          # so that the loop has slept
+            sender = threading.Timer(0.01, busy_peer.sock.sendall, [bytes(BULK_BYTES)])
+            sender.start()
+            assert await protocol.read(BULK_BYTES) == bytes(BULK_BYTES)
+            sender.join()
+            await asyncio.sleep(0.02)
+            assert not late
+
+    for _ in range(5):
+        run(loop, main())
+
+
+@only_on("loopx")
+@pytest.mark.usefixtures("never_anew")
+@pytest.mark.parametrize("busy", [False, True])
+def test_bulk_that_makes_nothing_ready_is_received_in_one_turn(
+    loop: asyncio.AbstractEventLoop, busy: bool
+) -> None:
+    """Also where something else is ready all the time."""
+
     async def main() -> None:
         async with settled_connections(CONNECTIONS) as connections:
-            in_turns: list[int] = []
-            done = asyncio.get_running_loop().create_future()
+            done = loop.create_future()
+            received: list[int] = []
 
-            def received() -> None:
-                in_turns.append(loop.stats()["turns"])
-                if len(in_turns) == CONNECTIONS:
+            def note(number: int) -> None:
+                received.append(number)
+                if len(received) == CONNECTIONS:
                     done.set_result(None)
 
-            for protocol, peer in connections:
-                protocol.received = received
+            def go_on() -> None:
+                if busy and not done.done():
+                    loop.call_soon(go_on)
+
+            go_on()
+            for number, (protocol, peer) in enumerate(connections):
+                protocol.always = partial(note, number)
                 peer.sock.sendall(bytes(BULK_BYTES))
             await done
-            assert len(set(in_turns)) == 1, in_turns
+            in_turns = {protocol.received_in[-1] for protocol, _ in connections}
+            assert len(in_turns) == 1, in_turns
 
     run(loop, main())
 
@@ -158,33 +206,17 @@ def test_one_poll_goes_on_as_long_as_bulk_does(loop: asyncio.AbstractEventLoop) 
     async def main() -> None:
         async with settled_connections(1) as connections:
             (protocol, peer) = connections[0]
-            await settle(protocol, peer)
-            before = loop.stats()["submissions"]
-            ends_at = loop.time() + 0.4
-            while loop.time() < ends_at:
+            submissions = []
+            for _ in range(3):                 # another process may keep us from it for 0.05 s
                 await settle(protocol, peer)
-            assert loop.stats()["submissions"] - before < 4
+                before = loop.stats()["submissions"]
+                ends_at = loop.time() + 0.3
+                while loop.time() < ends_at:
+                    await settle(protocol, peer)
+                submissions.append(loop.stats()["submissions"] - before)
+            assert min(submissions) < 2, submissions
 
     run(loop, main())
-
-
-class Acting(HalfOpenRecorder):
-    """Does what is listed, an item for each piece of data, and says in which turn it came."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.to_do: list[Callable[[], None]] = []
-        self.received_in: list[int] = []
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self.received_in.append(turns_taken())
-        if self.to_do:
-            self.to_do.pop(0)()
-
-
-def turns_taken() -> int:
-    return asyncio.get_running_loop().stats()["turns"]  # type: ignore[attr-defined, no-any-return]
 
 
 class Collecting:
@@ -241,10 +273,8 @@ def test_a_message_told_of_twice_brings_the_next_one_no_earlier(
 
         on.first.to_do = [send_in_two_pieces]
         on.protocol.to_do = [on.send]
-        before = loop.stats()["completions"]
         on.first_peer.sock.sendall(b"x")
         assert await on.protocol.read(3 * BULK_BYTES) == bytes(3 * BULK_BYTES)
-        assert loop.stats()["completions"] - before >= 4      # of the protocol three
         assert on.protocol.received_in[1] > on.protocol.received_in[0]
         assert len(on.protocol.received_in) == 2
 
@@ -274,6 +304,7 @@ def test_the_end_is_told_where_it_was_collected_before_the_last_data_was_receive
 
 
 @only_on("loopx")
+@pytest.mark.usefixtures("never_anew")
 def test_one_poll_goes_on_where_a_piece_came_with_the_one_before(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
