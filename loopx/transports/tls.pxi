@@ -8,6 +8,7 @@
 
 cdef enum:
     RECORD_BYTES_MAX = 16384
+    GATHERED_PLAIN_BYTES_MIN = 32768         # less is not worth the calls
 
 cdef object WRAPPED = SSLProtocolState.WRAPPED
 cdef object FLUSHING = SSLProtocolState.FLUSHING
@@ -212,7 +213,11 @@ cdef int write_plaintext(TLSState protocol, bytes data) except -1:
     cdef Py_ssize_t count = 0
     if protocol._state is WRAPPED and not protocol._write_backlog:
         try:
-            count = protocol.native.write(data)
+            if (PyBytes_GET_SIZE(data) < GATHERED_PLAIN_BYTES_MIN or protocol._ssl_writing_paused
+                    or protocol._outgoing.pending):
+                count = protocol.native.write(data)
+            else:
+                write_in_records(protocol, data, &count)
             send_ciphertext(protocol)
         except SSL_AGAIN_ERRORS:
             pass
@@ -222,4 +227,20 @@ cdef int write_plaintext(TLSState protocol, bytes data) except -1:
         if count == PyBytes_GET_SIZE(data):
             return 0
     protocol._write_appdata((data[count:],))
+    return 0
+
+
+cdef int write_in_records(TLSState protocol, bytes data, Py_ssize_t *count) except -1:
+    """Encrypt record by record and send them together, `count` bytes of the data until it raises.
+
+    So OpenSSL's buffer, which each connection has, holds one record at a time, in the caches.
+    """
+    cdef list records = []
+    view = memoryview(data)
+    try:
+        while count[0] < PyBytes_GET_SIZE(data):
+            count[0] += protocol.native.write(view[count[0]:count[0] + RECORD_BYTES_MAX])
+            records.append(protocol._outgoing.read())
+    finally:
+        protocol._transport.writelines(records)
     return 0
