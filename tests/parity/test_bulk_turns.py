@@ -260,6 +260,7 @@ def run_collecting(
 
 
 @only_on("loopx")
+@pytest.mark.usefixtures("never_anew")
 def test_a_message_told_of_twice_brings_the_next_one_no_earlier(
     loop: asyncio.AbstractEventLoop,
 ) -> None:
