@@ -20,7 +20,7 @@ cdef double checked_spin_us(us, name) except -1:
 
 # What a loop begins with. On one core, whoever is waited for cannot run meanwhile.
 cdef double SPIN_US = checked_spin_us(
-    os.environ.get("LOOPX_SPIN_US") or (30 if get_nprocs() > 1 else 0), "LOOPX_SPIN_US")
+    os.environ.get("LOOPX_SPIN_US") or (60 if get_nprocs() > 1 else 0), "LOOPX_SPIN_US")
 
 
 cdef class BaseLoop(Scheduler):
@@ -55,9 +55,8 @@ cdef class BaseLoop(Scheduler):
         """Microseconds for which the loop may look for I/O before it sleeps; 0: never.
 
         Only with next to no connections, and after several waits that were that short, where
-        sleeping takes longer and costs as much (see loopx/sched/spin.pxd). Up to twice as long
-        after callbacks that took as long. The environment variable LOOPX_SPIN_US sets what a
-        loop begins with, 30 otherwise; 0 on one core.
+        sleeping takes longer and costs as much (see loopx/sched/spin.pxd). The environment
+        variable LOOPX_SPIN_US sets what a loop begins with, 60 otherwise; 0 on one core.
         """
         return self.engine.spin.limit_ns / 1e3
 

@@ -36,33 +36,32 @@ cdef class EnteringEngine(CollectingEngine):
         Only with next to no connections: with more of them a loop is seldom without work, and a
         late answer to one delays no other.
         """
-        cdef long long now_ns = self.spin.began_ns, until_ns
+        cdef long long started_ns, spun_ns = 0
         cdef bint found = False
-        if 0 < timeout_ns <= self.spin.bound_ns:
+        if 0 < timeout_ns <= self.spin.limit_ns:
             return timeout_ns
         self.spins += 1
         if ring_unsubmitted(&self.ring):
             self.enter(0, 0)
-            now_ns = monotonic_ns()
-        until_ns = now_ns + self.spin.bound_ns
+        started_ns = monotonic_ns()
         with nogil:
-            while not found and now_ns < until_ns:
-                now_ns = monotonic_ns()           # first: what came while preempted counts
+            while not found and spun_ns < self.spin.limit_ns:
+                spun_ns = monotonic_ns() - started_ns     # first: what came while preempted counts
                 found = (ring_completions_ready(&self.ring) != 0
                          or ring_has_kernel_work(&self.ring) or not inbox_empty(self.inbox))
+        spin_ended(&self.spin, spun_ns, found)
         if found:
-            spin_found(&self.spin, now_ns)
             self.turns_unlooked = BUSY_TURNS_MAX  # look at once
             return 0
-        spin_was_in_vain(&self.spin, now_ns)
-        return max(timeout_ns - (now_ns - self.spin.began_ns), 0) if timeout_ns > 0 else timeout_ns
+        return max(timeout_ns - spun_ns, 0) if timeout_ns > 0 else timeout_ns
 
     @cython.final
     cdef int sleep(self, long long timeout_ns, bint lonely) except -1:
         """Submit and wait. Returns 1 when a signal ended it, else 0."""
+        cdef long long started_ns = monotonic_ns() if lonely else 0
         try:
             return self.enter(1, timeout_ns)
         finally:
             inbox_withdraw_sleep(self.inbox)
             if lonely:
-                spin_slept(&self.spin, monotonic_ns())
+                spin_slept(&self.spin, monotonic_ns() - started_ns)

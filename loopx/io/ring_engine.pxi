@@ -259,10 +259,8 @@ cdef class RingEngine(EnteringEngine):
                 return 0
             self.need_ring()
         lonely = timeout_ns != 0 and self.spin.limit_ns and self.in_flight <= LONELY_IN_FLIGHT
-        if lonely:
-            spin_wait_began(&self.spin, monotonic_ns())
-            if spin_is_due(&self.spin):
-                timeout_ns = self.spin_first(timeout_ns)
+        if lonely and spin_is_due(&self.spin):
+            timeout_ns = self.spin_first(timeout_ns)
         if timeout_ns != 0 and (ring_completions_ready(&self.ring)
                                 or not inbox_announce_sleep(self.inbox)):
             timeout_ns = 0

@@ -100,18 +100,11 @@ cdef class SpinForTests:
     def __cinit__(self, long long limit_ns):
         spin_init(&self.spin, limit_ns)
 
-    def began(self, long long now_ns):
-        spin_wait_began(&self.spin, now_ns)
-        return self.spin.bound_ns
-
     def due(self):
         return spin_is_due(&self.spin)
 
-    def found(self, long long now_ns):
-        spin_found(&self.spin, now_ns)
+    def ended(self, long long spun_ns, bint found):
+        spin_ended(&self.spin, spun_ns, found)
 
-    def was_in_vain(self, long long now_ns):
-        spin_was_in_vain(&self.spin, now_ns)
-
-    def slept(self, long long now_ns):
-        spin_slept(&self.spin, now_ns)
+    def slept(self, long long ns):
+        spin_slept(&self.spin, ns)

@@ -74,9 +74,9 @@ def test_what_is_no_time_is_refused(loop, us):
     assert loop.spin_us == before
 
 
-def test_it_is_30_unless_there_is_one_core():
+def test_it_is_60_unless_there_is_one_core():
     code = "import loopx; print(loopx.new_event_loop().spin_us)"
-    expected = 30.0 if os.cpu_count() > 1 else 0.0
+    expected = 60.0 if os.cpu_count() > 1 else 0.0
     assert float(printed(code, LOOPX_SPIN_US="").stdout or "nan") == expected
 
 
@@ -173,21 +173,14 @@ def test_time_spent_spinning_is_cpu_time_and_short(loop):
     assert time.thread_time() - before < 0.1
 
 
-def busy(us):
-    until_ns = time.perf_counter_ns() + us * 1_000
-    while time.perf_counter_ns() < until_ns:
-        pass
-
-
-async def spun_us(loop, worked_us, answer_us, due_us=None):
-    """Work, then wait for an answer of the kernel's: the CPU time of the wait, in microseconds."""
+async def spun_us(loop, answer_us, due_us=None):
+    """Wait for an answer of the kernel's: the CPU time of the wait, in microseconds."""
     timer = Timer()
     answered = loop.create_future()
     loop.add_reader(timer.fd, lambda: answered.done() or answered.set_result(None))
     try:
         await called_often(loop, 50)          # quick waits: the next one may begin with a spin
-        await turns(5)                        # nothing is left of them when the work begins
-        busy(worked_us)
+        await turns(5)                        # nothing is left of them
         timer.set(answer_us)
         if due_us is not None:
             loop.call_later(due_us / 1e6, answered.set_result, None)
@@ -220,17 +213,59 @@ def spins_us(loop, *arguments, rounds=20):
     return sorted(run(loop, spun_us(loop, *arguments)) for _ in range(rounds))
 
 
-def test_a_spin_after_long_work_is_longer(loop):
+def test_an_answer_is_spun_for(loop):
     loop.spin_us = LONG_US
-    assert spins_us(loop, 3 * LONG_US, LONG_US * 3 // 2)[-1] > LONG_US * 5 // 4
+    assert spins_us(loop, LONG_US * 3 // 4)[-1] > LONG_US // 2
 
 
-def test_a_spin_after_short_work_is_not(loop):
+def test_a_spin_ends_at_the_limit(loop):
     loop.spin_us = LONG_US
-    assert spins_us(loop, 0, LONG_US * 3 // 2)[10] < LONG_US * 5 // 4
+    spun = spins_us(loop, LONG_US * 3 // 2)
+    assert LONG_US * 3 // 4 < spun[-1] and spun[10] < LONG_US * 5 // 4
 
 
 def test_what_a_timer_will_end_before_the_spin_is_slept_through(loop):
     loop.spin_us = LONG_US
-    shortest = spins_us(loop, 3 * LONG_US, 100 * LONG_US, LONG_US * 3 // 2)[0]
-    assert shortest < LONG_US // 2
+    assert spins_us(loop, 100 * LONG_US, LONG_US * 3 // 4)[0] < LONG_US // 2
+
+
+ASK_ON_CORE = """
+import os, socket, sys
+os.sched_setaffinity(0, {int(sys.argv[2])})
+with socket.create_connection(("127.0.0.1", int(sys.argv[1]))) as connection:
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for _ in range(int(sys.argv[3])):
+        connection.sendall(b"question")
+        assert connection.recv(100)
+"""
+
+
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.transport.write(data)
+
+
+def test_a_peer_on_the_same_core_is_given_way_to(loop):
+    """It answers a loop that sleeps, and one that spins only after the scheduler stopped that."""
+    questions = 10_000
+    cores = os.sched_getaffinity(0)
+
+    async def answer():
+        server = await loop.create_server(Echo, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        asking = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", ASK_ON_CORE, str(port), str(min(cores)), str(questions)
+        )
+        assert await asking.wait() == 0
+        server.close()
+
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        loop.spin_us = 60
+        run(loop, answer())
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert loop.stats()["spins"] < questions / 10
