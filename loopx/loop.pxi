@@ -249,6 +249,7 @@ cdef class LoopCore(SocketCalls):
         if sock.family in (AF_INET, AF_INET6):
             set_nodelay(sock.fileno())
         transport = make_stream_transport(self, sock.fileno(), sock, protocol, context, server)
+        transport.is_local = sock.family == AF_UNIX
         transport.peername = remote_address(transport.fd)
         self.schedule(transport._connected, (waiter,), context)
         return transport

@@ -54,9 +54,9 @@ cdef class BaseLoop(Scheduler):
     def spin_us(self):
         """Microseconds for which the loop may look for I/O before it sleeps; 0: never.
 
-        Only with next to no connections, and after several waits that were that short, where
-        sleeping takes longer and costs as much (see loopx/sched/spin.pxd). The environment
-        variable LOOPX_SPIN_US sets what a loop begins with, 60 otherwise; 0 on one core.
+        Only after several waits that were that short, where sleeping takes longer and costs as
+        much (see loopx/sched/spin.pxd); a third of it with more than a few connections.
+        LOOPX_SPIN_US in the environment sets what a loop begins with, 60 otherwise; 0 on one core.
         """
         return self.engine.spin.limit_ns / 1e3
 

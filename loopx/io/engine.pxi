@@ -4,6 +4,8 @@
 
 cdef enum:
     LONELY_IN_FLIGHT = 6         # operations: a few receives, a listening socket, the self-pipe
+    FEW_COMPLETIONS = 24         # in a turn
+    FEW_NS = 16000               # while this turn's work is little
 
 
 cdef class Engine:
@@ -22,6 +24,7 @@ cdef class Engine:
     cdef Py_ssize_t in_flight               # operations not idle, internal ones left out
     cdef Spin spin                          # when to look for completions before sleeping
     cdef unsigned long long spins           # how often that was done
+    cdef long long few_until_ns             # the end of that, 0 where more are to be dispatched
     cdef int turns_unlooked                 # since wait() last looked at what has come
 
     cdef int begin(self) except -1:

@@ -31,21 +31,17 @@ cdef class EnteringEngine(CollectingEngine):
 
     @cython.final
     cdef long long spin_first(self, long long timeout_ns) except -2:
-        """Look for what would end the wait for a while (sched/spin.pxd); the time left for it.
-
-        Only with next to no connections: with more of them a loop is seldom without work, and a
-        late answer to one delays no other.
-        """
+        """Look for what would end the wait for a while (sched/spin.pxd); the time left for it."""
         cdef long long started_ns, spun_ns = 0
         cdef bint found = False
-        if 0 < timeout_ns <= self.spin.limit_ns:
+        if 0 < timeout_ns <= self.spin.bound_ns:
             return timeout_ns
         self.spins += 1
         if ring_unsubmitted(&self.ring):
             self.enter(0, 0)
         started_ns = monotonic_ns()
         with nogil:
-            while not found and spun_ns < self.spin.limit_ns:
+            while not found and spun_ns < self.spin.bound_ns:
                 spun_ns = monotonic_ns() - started_ns     # first: what came while preempted counts
                 found = (ring_completions_ready(&self.ring) != 0
                          or ring_has_kernel_work(&self.ring) or not inbox_empty(self.inbox))
@@ -56,12 +52,11 @@ cdef class EnteringEngine(CollectingEngine):
         return max(timeout_ns - spun_ns, 0) if timeout_ns > 0 else timeout_ns
 
     @cython.final
-    cdef int sleep(self, long long timeout_ns, bint lonely) except -1:
+    cdef int sleep(self, long long timeout_ns) except -1:
         """Submit and wait. Returns 1 when a signal ended it, else 0."""
-        cdef long long started_ns = monotonic_ns() if lonely else 0
+        cdef long long started_ns = monotonic_ns()
         try:
             return self.enter(1, timeout_ns)
         finally:
             inbox_withdraw_sleep(self.inbox)
-            if lonely:
-                spin_slept(&self.spin, monotonic_ns() - started_ns)
+            spin_slept(&self.spin, monotonic_ns() - started_ns)

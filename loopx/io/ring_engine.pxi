@@ -244,7 +244,6 @@ cdef class RingEngine(EnteringEngine):
 
     cdef int wait(self, long long timeout_ns) except -1:
         cdef int interrupted = 0
-        cdef bint lonely
         if self.queued.length:
             self.start_queued()
         if self.foreign_cancels is not None:
@@ -258,8 +257,7 @@ cdef class RingEngine(EnteringEngine):
                     self.need_ring()
                 return 0
             self.need_ring()
-        lonely = timeout_ns != 0 and self.spin.limit_ns and self.in_flight <= LONELY_IN_FLIGHT
-        if lonely and spin_is_due(&self.spin):
+        if timeout_ns != 0 and spin_is_due(&self.spin, self.in_flight <= LONELY_IN_FLIGHT):
             timeout_ns = self.spin_first(timeout_ns)
         if timeout_ns != 0 and (ring_completions_ready(&self.ring)
                                 or not inbox_announce_sleep(self.inbox)):
@@ -270,10 +268,12 @@ cdef class RingEngine(EnteringEngine):
             return 0
         self.turns_unlooked = 0
         if timeout_ns != 0:
-            interrupted = self.sleep(timeout_ns, lonely)
+            interrupted = self.sleep(timeout_ns)
         elif ring_unsubmitted(&self.ring) or ring_has_kernel_work(&self.ring):
             self.enter(0, 0)
         self.collect_waited()
+        self.few_until_ns = (monotonic_ns() + FEW_NS
+                             if self.collected_tail - self.collected_head <= FEW_COMPLETIONS else 0)
         if interrupted:
             PyErr_CheckSignals()       # Python's handlers run here, as after any EINTR
         return 0

@@ -100,8 +100,8 @@ cdef class SpinForTests:
     def __cinit__(self, long long limit_ns):
         spin_init(&self.spin, limit_ns)
 
-    def due(self):
-        return spin_is_due(&self.spin)
+    def due(self, bint lonely=True):
+        return spin_is_due(&self.spin, lonely)
 
     def ended(self, long long spun_ns, bint found):
         spin_ended(&self.spin, spun_ns, found)

@@ -12,24 +12,27 @@
 cdef enum:
     QUICK_WAITS_MIN = 4          # in a row, before the first spin
     QUICK_WAITS_MAX = 4096       # and at most, after spins that did not pay
+    SHORTER_AMONG_MANY = 3
     SPINS_IN_A_ROW_MAX = 1024    # then one wait sleeps, whose length is what spins are held to
     AT_ONCE_NS = 2000            # what was there before the wait tells nothing of waits
 
 cdef struct Spin:
-    long long limit_ns           # of one spin; 0: never
+    long long limit_ns           # of one spin of a lone connection; 0: never
+    long long bound_ns           # of a spin in this wait
     long long slept_ns           # by quick waits, the waking included: an average of the last few
     unsigned int quick_waits     # in a row
     unsigned int wanted          # quick waits before the next spin
 
 
 cdef inline void spin_init(Spin *spin, long long limit_ns) noexcept nogil:
-    spin.limit_ns = spin.slept_ns = limit_ns
+    spin.limit_ns = spin.bound_ns = spin.slept_ns = limit_ns
     spin.quick_waits = 0
     spin.wanted = QUICK_WAITS_MIN
 
 
-cdef inline bint spin_is_due(Spin *spin) noexcept nogil:
-    """Whether to spin before this wait."""
+cdef inline bint spin_is_due(Spin *spin, bint lonely) noexcept nogil:
+    """Whether to spin before this wait. Among many connections a late answer delays few others."""
+    spin.bound_ns = spin.limit_ns if lonely else spin.limit_ns // SHORTER_AMONG_MANY
     return spin.quick_waits >= spin.wanted and spin.limit_ns > 0
 
 
@@ -48,7 +51,7 @@ cdef inline void spin_ended(Spin *spin, long long spun_ns, bint found) noexcept 
 
 cdef inline void spin_slept(Spin *spin, long long slept_ns) noexcept nogil:
     """A wait without a spin, or after one in vain, took so long, the waking included."""
-    if slept_ns > 2 * spin.limit_ns:
+    if slept_ns > 2 * spin.bound_ns:
         spin.quick_waits = 0
         return
     spin.quick_waits += 1

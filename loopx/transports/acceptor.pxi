@@ -128,6 +128,7 @@ cdef class Acceptor:
         except BaseException:
             posix_close(fd)
             raise
+        transport.is_local = not self.tcp
         if length <= sizeof(SocketAddress):
             memcpy(&transport.peer, address, length)
             transport.peer_length = length

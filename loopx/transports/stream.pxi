@@ -3,7 +3,8 @@
 #
 # What is written in a turn waits in `pieces` and leaves with the turn's submission; one
 # send is in flight at a time, and what is written meanwhile goes out together when it completes.
-# With next to no connections there is nothing to batch: a write is sent at once.
+# With next to no connections, on a Unix socket with few to serve in a turn, there is nothing to
+# batch: a write is sent at once.
 # Bulk is sent at once too, while it is in the caches. So is what is past the high-water mark, so
 # that a protocol is paused only when the socket's own buffer is full, as with asyncio.
 # `sending` is the bytes in flight, or the rest of what an inline send left; the kernel reads it
@@ -19,6 +20,7 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
 
     cdef bint in_unsent          # listed in loop.unsent
     cdef bint drain_scheduled
+    cdef bint is_local                       # a Unix socket
     cdef unsigned long long write_turn       # the last turn with a write
     cdef unsigned int writes                 # in that turn
     cdef unsigned int writes_expected        # as many as in the turn with writes before it
@@ -117,12 +119,17 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
         protocol's callback goes on, 15 us of aiohttp's 75 for a request. A protocol that writes
         its answer in pieces is expected to do so again: they leave together with the last. And
         while the loop does not run, which it may never again.
+        On a Unix socket, where a send of its own costs no more, also with others in a turn that
+        serves few, and soon: whoever is written to later has gone to sleep again, and would be
+        woken alone.
         """
+        cdef Engine engine = self.loop.engine
         if self.full or self.closing or self.send_operation.state != OPERATION_IDLE:
             return False
         if not self.loop.running_thread:
             return True
-        if self.loop.engine.in_flight > LONELY_IN_FLIGHT:
+        if engine.in_flight > LONELY_IN_FLIGHT and not (
+                self.is_local and monotonic_ns() < engine.few_until_ns):
             return False
         if self.write_turn != self.loop.turns:
             self.write_turn = self.loop.turns

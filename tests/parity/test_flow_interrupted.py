@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.support.net import tcp_pair
 from tests.support.threads import HAS_GIL
 
 MIB = 1 << 20
@@ -106,7 +107,7 @@ def test_interrupted_by_what_another_thread_wrote(loop, loop_kind):
         pytest.skip("asyncio's loop does not hear of the write")
     if not HAS_GIL:
         pytest.skip("without a GIL the loop makes the call, when the sends are over")
-    pairs = [socket.socketpair() for _ in range(10)]
+    pairs = [tcp_pair() for _ in range(10)]
 
     async def start():
         opened = []

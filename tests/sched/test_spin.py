@@ -142,6 +142,18 @@ def test_what_is_found_at_once_makes_spins_no_more_frequent():
     assert waits_before_the_next_spin(spin, 5_000, waking_ns=20_000) > 2 * FIRST
 
 
+def test_among_many_connections_waits_have_to_be_quicker():
+    spin = SpinForTests(LIMIT_NS)
+    for _ in range(FIRST):
+        assert not spin.due(lonely=False)
+        spin.slept(QUICK_NS // 3)
+    assert spin.due(lonely=False)
+    spin.ended(LIMIT_NS // 3, False)
+    for _ in range(100):
+        assert not spin.due(lonely=False)
+        spin.slept(QUICK_NS // 3 + 1)
+
+
 def test_a_limit_of_0_never_spins():
     spin = SpinForTests(0)
     for _ in range(100):
