@@ -2,10 +2,11 @@
 # modules build on. Only the loop's thread may touch it, but for call_soon_threadsafe.
 #
 # A turn: 1. hand the last turn's sends to the engine, which submits everything and waits in one
-# system call, or makes none when there is nothing to submit and something to run; 2. run what was
-# ready when the turn began; 3. dispatch the completions; 4. run the timers that were due. What
-# any of these schedules waits for the next turn. This is asyncio's order. (Where no timer is due,
-# what bulk made ready may run before the rest of the completions.)
+# system call (in two where it looks before it sleeps), or makes none when there is nothing to
+# submit and something to run; 2. run what was ready when the turn began; 3. dispatch the
+# completions; 4. run the timers that were due. What any of these schedules waits for the next turn.
+# This is asyncio's order. (Where no timer is due, what bulk made ready may run before the rest of
+# the completions.)
 
 cdef class LoopCore(SocketCalls):
     """What is native of loopx.Loop. Subclasses add the methods that run per connection."""

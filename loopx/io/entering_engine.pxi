@@ -32,24 +32,33 @@ cdef class EnteringEngine(CollectingEngine):
     @cython.final
     cdef long long spin_first(self, long long timeout_ns) except -2:
         """Look for what would end the wait for a while (sched/spin.pxd); the time left for it."""
-        cdef long long started_ns, spun_ns = 0
+        cdef long long began_ns = monotonic_ns(), started_ns, now_ns, until_ns
         cdef bint found = False
         if 0 < timeout_ns <= self.spin.bound_ns:
             return timeout_ns
-        self.spins += 1
         if ring_unsubmitted(&self.ring):
             self.enter(0, 0)
-        started_ns = monotonic_ns()
-        with nogil:
-            while not found and spun_ns < self.spin.bound_ns:
-                spun_ns = monotonic_ns() - started_ns     # first: what came while preempted counts
-                found = (ring_completions_ready(&self.ring) != 0
-                         or ring_has_kernel_work(&self.ring) or not inbox_empty(self.inbox))
-        spin_ended(&self.spin, spun_ns, found)
-        if found:
+        if self.has_news():
             self.turns_unlooked = BUSY_TURNS_MAX  # look at once
             return 0
-        return max(timeout_ns - spun_ns, 0) if timeout_ns > 0 else timeout_ns
+        self.spins += 1
+        started_ns = now_ns = monotonic_ns()
+        until_ns = started_ns + self.spin.bound_ns
+        with nogil:
+            while not found and now_ns < until_ns:
+                now_ns = monotonic_ns()           # first: what came while preempted counts
+                found = self.has_news()
+        spin_ended(&self.spin, now_ns - started_ns, found)
+        if found:
+            self.turns_unlooked = BUSY_TURNS_MAX
+            return 0
+        return max(timeout_ns - (now_ns - began_ns), 0) if timeout_ns > 0 else timeout_ns
+
+    @cython.final
+    cdef inline bint has_news(self) noexcept nogil:
+        """Whether something has come that ends a wait."""
+        return (ring_completions_ready(&self.ring) != 0 or ring_has_kernel_work(&self.ring)
+                or not inbox_empty(self.inbox))
 
     @cython.final
     cdef int sleep(self, long long timeout_ns) except -1:

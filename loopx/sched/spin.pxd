@@ -2,12 +2,13 @@
 # Only the loop's thread may touch it. It knows no clock and no ring: it is told what waits took.
 #
 # A thread that sleeps is woken late: its core has gone to rest, by 5 us on bare metal and 20 to 60
-# us in a virtual machine. Where the next completion is nearer than that, looking is quicker and
-# costs no more. So a loop spins only after several waits in a row that were quick, and each spin
-# that does not pay doubles the number of those that it takes: what is wasted is bounded however
-# work arrives. One does not pay that finds nothing, or finds it later than sleeping would have: a
-# peer on the same core can answer only once the loop gives way. How long sleeping takes is measured
-# anew now and then.
+# us in a virtual machine. Where the next completion is nearer than that, looking is quicker, and
+# takes about as much CPU time as to sleep and be woken does there. So a loop spins only after
+# several waits in a row that were quick, and each spin that does not pay doubles the number of
+# those that it takes. One pays that is shorter than quick waits are that sleep, with what they
+# submit: it may take a core's time to save a part of that, but a peer on the same core, which
+# answers once the loop gives way, is given way to. How long those waits take is measured anew now
+# and then.
 
 cdef enum:
     QUICK_WAITS_MIN = 4          # in a row, before the first spin
@@ -33,7 +34,7 @@ cdef inline void spin_init(Spin *spin, long long limit_ns) noexcept nogil:
 cdef inline bint spin_is_due(Spin *spin, bint lonely) noexcept nogil:
     """Whether to spin before this wait. Among many connections a late answer delays few others."""
     spin.bound_ns = spin.limit_ns if lonely else spin.limit_ns // SHORTER_AMONG_MANY
-    return spin.quick_waits >= spin.wanted and spin.limit_ns > 0
+    return spin.quick_waits >= spin.wanted and spin.bound_ns > 0
 
 
 cdef inline void spin_ended(Spin *spin, long long spun_ns, bint found) noexcept nogil:

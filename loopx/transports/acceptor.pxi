@@ -19,6 +19,7 @@ cdef class Acceptor:
     cdef object context
     cdef int backlog
     cdef bint tcp
+    cdef bint is_local                # a Unix socket
     cdef bint active
 
     def __init__(self, loop, sock, protocol_factory, server, int backlog):
@@ -31,6 +32,7 @@ cdef class Acceptor:
         self.backlog = max(backlog, 1)
         self.context = PyContext_CopyCurrent()
         self.tcp = sock.family in (AF_INET, AF_INET6)
+        self.is_local = sock.family == AF_UNIX
         operation_init(&self.operation, self, on_connection_waiting, sock.fileno())
         self.operation.kind = POLL
         self.operation.events = POLLIN
@@ -128,7 +130,7 @@ cdef class Acceptor:
         except BaseException:
             posix_close(fd)
             raise
-        transport.is_local = not self.tcp
+        transport.is_local = self.is_local
         if length <= sizeof(SocketAddress):
             memcpy(&transport.peer, address, length)
             transport.peer_length = length

@@ -1,6 +1,6 @@
 """loop.stats(): what it counts, and that a turn costs one system call.
 
-loopx only: asyncio's loop counts nothing.  The clients are a process of their own.
+loopx only: asyncio's loop counts nothing.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import pytest
 from tests.support.loops import require_loopx, run_once, run_turns
 from tests.support.net import Peer, run, serving, tcp_pair, turns
 from tests.support.recorders import Echo
-from tests.support.threads import Elsewhere
+from tests.support.threads import HAS_GIL, Elsewhere
 
 require_loopx()
 
@@ -32,8 +32,6 @@ KEYS = {
     "ready",
     "timers",
 }
-# Handing the work to a thread and being woken by it, twice.
-EXTRA_CALLS = 8
 
 
 @pytest.fixture
@@ -211,16 +209,17 @@ def test_what_a_turn_writes_leaves_with_one_call(loop, family, connections, tmp_
     assert passed["completions"] >= connections * ROUNDS
     # With next to no connections a lone send goes by send(2); here none does.
     assert passed["system_calls"] == passed["enters"], passed
-    # Two to collect and submit, and one for 20 completions that the kernel left.
-    assert passed["enters"] <= ROUNDS * (2 + connections // 20) + EXTRA_CALLS, passed
+    # One to collect, one to submit, one for 20 completions that the kernel left, and one where what
+    # was sent did not come all at once.
+    assert passed["enters"] <= ROUNDS * (3 + connections // 20), passed
 
 
 def test_on_unix_sockets_what_is_written_soon_for_few_leaves_at_once(loop, tmp_path):
-    """The first answer of a round at least; in a turn that takes long, not all of them."""
+    """Not all of them, as a turn may take long."""
     connections = 10
     passed = run(loop, answered(loop, socket.AF_UNIX, connections, str(tmp_path / "socket")), 50)
     sends = passed["system_calls"] - passed["enters"]
-    assert ROUNDS // 2 <= sends <= connections * ROUNDS, passed
+    assert 0 < sends <= connections * ROUNDS, passed
 
 
 def test_on_unix_sockets_what_is_written_late_waits_for_the_turn(loop, tmp_path):
@@ -355,7 +354,8 @@ def test_waking_from_threads_is_latched(loop):
     with Elsewhere(burst):
         loop.run_forever()
     assert seen == list(range(10_000))
-    assert difference(loop.stats(), before)["turns"] < 5000
+    # Without a GIL the loop looks for them while the thread goes on.
+    assert difference(loop.stats(), before)["turns"] < (5000 if HAS_GIL else 10_000)
 
 
 def test_a_write_that_the_kernel_takes_at_once_leaves_nothing_in_flight(loop):
