@@ -41,7 +41,8 @@ def run_echo_load(
     warmup_seconds = ECHO_WARMUP_SECONDS if warm_up else WARM_ECHO_WARMUP_SECONDS
     command = [
         str(executable("echo_load")),
-        *("--port", str(server.port), "--server-pid", str(server.pid)),
+        *(("--host", server.unix_name) if server.unix_name else ("--port", str(server.port))),
+        *("--server-pid", str(server.pid)),
         *("--connections", str(connections), "--size", str(size_bytes)),
         *("--seconds", str(seconds), "--warmup", str(warmup_seconds)),
     ]

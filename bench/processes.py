@@ -56,13 +56,15 @@ class Server:
     """A server process: started in ``__enter__``, ready when that returns, ended in ``__exit__``.
 
     ``command`` is run on ``core`` from the project's root. If ``port`` is None the process must
-    print ``READY <port>``; otherwise it is ready when that port accepts a connection.
+    print ``READY <port>``, or ``READY @<name>`` where it serves a Unix socket of that abstract name
+    (which has no file to clean up); otherwise it is ready when that port accepts a connection.
     """
 
     def __init__(self, command: Sequence[str], core: int, port: int | None = None) -> None:
         self.command = list(command)
         self.core = core
         self.port = port or 0
+        self.unix_name = ""
         self.announces_port = port is None
         self.stderr: IO[bytes] = tempfile.TemporaryFile()
 
@@ -77,7 +79,7 @@ class Server:
         )
         try:
             if self.announces_port:
-                self.port = self.read_port()
+                self.read_address()
             else:
                 self.await_port()
         except BaseException:
@@ -99,8 +101,8 @@ class Server:
         """The process's id."""
         return self.process.pid
 
-    def read_port(self) -> int:
-        """Wait for the readiness line and return its port."""
+    def read_address(self) -> None:
+        """Wait for the readiness line and take the address from it."""
         assert self.process.stdout is not None
         deadline = time.monotonic() + READY_TIMEOUT_SECONDS
         line = b""
@@ -112,10 +114,13 @@ class Server:
             if not byte:
                 raise RunError(f"server ended before it was ready ({self.outcome()})")
             line += byte
-        word, _, port = line.decode().partition(" ")
+        word, _, address = line.decode().strip().partition(" ")
         if word != "READY":
             raise RunError(f"unexpected readiness line {line!r}" + self.notes())
-        return int(port)
+        if address.startswith("@"):
+            self.unix_name = address
+        else:
+            self.port = int(address)
 
     def await_port(self) -> None:
         """Wait until something listens on the port: a state of the kernel, read without a probe

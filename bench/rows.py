@@ -43,11 +43,13 @@ class Row:
 def echo_row(kind: str, connections: int, size_bytes: int, is_anchor: bool) -> Row:
     """Return one row of the echo group. To a C server each is the same load, but for TLS.
 
-    With TLS the one on epoll stands for what OpenSSL leaves a loop to reach.
+    The C servers have no Unix sockets. With TLS the one on epoll stands for what OpenSSL leaves a loop to reach.
     """
     limits: tuple[str, ...] = LIMITS if size_bytes >= BULK_BYTES else LIMITS[:2]
     if kind == "tls":
         limits = ("c-epoll",)
+    if kind == "unix":
+        limits = ()
     return Row(
         name=f"echo-{kind}-{connections}x{size_bytes}",
         group="echo",
@@ -105,6 +107,7 @@ def all_rows() -> list[Row]:
     ]
     rows.append(echo_row("protocol", 64, 16384, False))    # between a packet and bulk
     rows += [echo_row(kind, 64, 1024, False) for kind in ("streams-readexactly", "streams-read")]
+    rows += [echo_row("unix", connections, 1024, False) for connections in (1, 8, 16, 64)]
     rows += [
         web_row(kind, connections, connections == 64)
         for kind in ("aiohttp", "aiohttp-tls", "uvicorn")

@@ -14,11 +14,13 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #ifdef WITH_TLS
@@ -160,25 +162,47 @@ static void bind_to(int fd, const char *source)
         fail("bind to %s: %s", source, strerror(errno));
 }
 
-struct channel channel_open(const char *host, uint16_t port, const char *source,
-                            unsigned timeout_seconds)
+static void connect_unix(int fd, const char *name)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    size_t bytes = strlen(name);
+
+    if (bytes > sizeof address.sun_path - 1)
+        fail("too long a name: %s", name);
+    memcpy(address.sun_path + 1, name, bytes);
+    if (connect(fd, (struct sockaddr *)&address,
+                offsetof(struct sockaddr_un, sun_path) + 1 + bytes) != 0)
+        fail("connect to @%s: %s", name, strerror(errno));
+}
+
+static void connect_tcp(int fd, const char *host, uint16_t port, const char *source)
 {
     struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port) };
-    const struct timeval timeout = { .tv_sec = timeout_seconds };
     const int enabled = 1;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    if (fd < 0)
-        fail("socket: %s", strerror(errno));
     if (inet_pton(AF_INET, host, &address.sin_addr) != 1)
         fail("not an IPv4 address: %s", host);
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &enabled, sizeof enabled);
     if (source != NULL)
         bind_to(fd, source);
     if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0)
         fail("connect to %s:%u: %s", host, port, strerror(errno));
+}
+
+struct channel channel_open(const char *host, uint16_t port, const char *source,
+                            unsigned timeout_seconds)
+{
+    const struct timeval timeout = { .tv_sec = timeout_seconds };
+    int fd = socket(host[0] == '@' ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0)
+        fail("socket: %s", strerror(errno));
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
+    if (host[0] == '@')
+        connect_unix(fd, host + 1);
+    else
+        connect_tcp(fd, host, port, source);
     return (struct channel){ .fd = fd, .tls = open_tls(fd) };
 }
 

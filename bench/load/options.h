@@ -14,7 +14,7 @@
 #include <sys/types.h>
 
 struct options {
-    const char *host;
+    const char *host;    /* @NAME is a Unix socket in the abstract namespace, which has no port */
     const char *source;  /* the address to connect from; NULL for the kernel's choice */
     const char *ca_file; /* TLS is used if it is given */
     double seconds;
@@ -30,7 +30,7 @@ struct options {
 static inline void usage(const char *program)
 {
     fprintf(stderr,
-            "usage: %s --port N [--host 127.0.0.1] [--connections 64] [--size 1024]\n"
+            "usage: %s (--port N [--host 127.0.0.1] | --host @NAME) [--connections 64] [--size 1024]\n"
             "       [--seconds 2] [--warmup 0.5] [--timeout 5] [--server-pid PID] [--ca FILE]\n"
             "       [--source ADDRESS] [--idle]\n",
             program);
@@ -73,7 +73,7 @@ static inline struct options parse_options(int argc, char **argv)
         default: usage(argv[0]);
         }
     }
-    if (optind != argc || options.port == 0 || options.connections == 0 || options.size_bytes == 0)
+    if (optind != argc || (options.port == 0 && options.host[0] != '@') || options.connections == 0 || options.size_bytes == 0)
         usage(argv[0]);
     return options;
 }

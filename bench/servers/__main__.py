@@ -43,9 +43,9 @@ def warm_allocator() -> None:
 
 
 async def serve(kind: str, options: echo.EchoOptions) -> None:
-    """Start the server, announce its port, and go on until a signal ends the process."""
+    """Start the server, announce its address, and go on until a signal ends the process."""
     serving = await starter_of(kind)(options)
-    print(f"READY {serving.port}", flush=True)
+    print(f"READY {serving.unix_name or serving.port}", flush=True)
     await asyncio.Event().wait()
 
 

@@ -7,6 +7,7 @@ as plain as a user would write them: no tuning for one loop. The kinds are named
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -37,10 +38,14 @@ class EchoOptions:
 
 @dataclass(frozen=True)
 class Serving:
-    """A server that accepts connections: its port, and what must be kept for it to live."""
+    """A server that accepts connections: its port, and what must be kept for it to live.
+
+    ``unix_name`` is @ and the abstract name of a Unix socket, which has no port.
+    """
 
     port: int
     kept: object
+    unix_name: str = ""
 
 
 def serving(server: asyncio.AbstractServer) -> Serving:
@@ -81,6 +86,14 @@ async def start_protocol(options: EchoOptions) -> Serving:
     """Serve with an asyncio.Protocol."""
     loop = asyncio.get_running_loop()
     return serving(await loop.create_server(EchoProtocol, HOST, 0, backlog=BACKLOG))
+
+
+async def start_unix(options: EchoOptions) -> Serving:
+    """Serve with an asyncio.Protocol on a Unix socket."""
+    name = f"bench-{os.getpid()}"
+    loop = asyncio.get_running_loop()
+    server = await loop.create_unix_server(EchoProtocol, f"\0{name}", backlog=BACKLOG)
+    return Serving(0, server, f"@{name}")
 
 
 async def start_buffered(options: EchoOptions) -> Serving:
@@ -206,4 +219,5 @@ STARTERS: dict[str, Starter] = {
     "streams-read": start_read,
     "sock": start_sock,
     "tls": start_tls,
+    "unix": start_unix,
 }

@@ -16,7 +16,11 @@ ECHO_ROWS = [row for row in all_rows() if row.group == "echo"]
 
 def test_c_limits_stand_beside_every_echo():
     assert {row.limits for row in ECHO_ROWS if row.kind == "tls"} == {("c-epoll",)}
-    assert all(row.limits[:2] == ("c-epoll", "c-uring") for row in ECHO_ROWS if row.kind != "tls")
+    assert all(
+        row.limits[:2] == ("c-epoll", "c-uring")
+        for row in ECHO_ROWS
+        if row.kind not in ("tls", "unix")        # the C servers have no Unix sockets
+    )
     assert {row.parameters["size_bytes"] >= BULK_BYTES
             for row in ECHO_ROWS if "c-uring-bulk" in row.limits} == {True}
 
@@ -26,6 +30,13 @@ def test_c_server_answers_the_load_of_other_kinds(kind):
     [row] = [row for row in ECHO_ROWS if row.name == f"echo-{kind}-64x1024"]
     for limit in row.limits:
         assert measure(row, limit, 0.1)["requests"] > 0
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "loopx"])
+def test_unix_sockets_are_measured(loop):
+    [row] = [row for row in ECHO_ROWS if row.name == "echo-unix-8x1024"]
+    figures = measure(row, loop, 0.1)
+    assert figures["requests"] > 0 and figures["cpu_us_per_request"] > 0
 
 
 @pytest.mark.parametrize("row", [row for row in ECHO_ROWS if row.kind == "tls"],

@@ -45,6 +45,14 @@ def test_a_right_echo_gives_figures():
 
 
 @needs_compiler
+def test_an_address_where_nobody_listens_is_an_error():
+    with misbehaving("echo") as server:
+        server.unix_name = "@nobody-listens-here"
+        with pytest.raises(RunError, match="connect to @nobody-listens-here: Connection refused"):
+            run_echo_load(server, connections=4, size_bytes=1024, seconds=0.2)
+
+
+@needs_compiler
 @pytest.mark.parametrize("kind", ["echo-wrong", "echo-short", "echo-dropped"])
 def test_a_wrong_echo_is_an_error(kind):
     with pytest.raises(RunError, match="echo_load failed"):
