@@ -43,7 +43,8 @@ class Row:
 def echo_row(kind: str, connections: int, size_bytes: int, is_anchor: bool) -> Row:
     """Return one row of the echo group. To a C server each is the same load, but for TLS.
 
-    The C servers have no Unix sockets. With TLS the one on epoll stands for what OpenSSL leaves a loop to reach.
+    The C servers have no Unix sockets. With TLS the one on epoll stands for what OpenSSL leaves a
+    loop to reach.
     """
     limits: tuple[str, ...] = LIMITS if size_bytes >= BULK_BYTES else LIMITS[:2]
     if kind == "tls":

@@ -27,8 +27,9 @@ void fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)
 void channel_use_tls(const char *ca_file);
 
 /*
- * Connects to host:port (IPv4), or to the Unix socket of the abstract name that follows an @, from the address `source` unless that is NULL, with the handshake
- * if TLS is in use. Each source address has ports of its own.
+ * Connects to host:port (IPv4), from the address `source` unless that is NULL, with the handshake
+ * if TLS is in use. Each source address has ports of its own. A host that begins with @ is the
+ * name of a Unix socket in the abstract namespace.
  */
 struct channel channel_open(const char *host, uint16_t port, const char *source,
                             unsigned timeout_seconds);

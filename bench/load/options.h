@@ -30,9 +30,9 @@ struct options {
 static inline void usage(const char *program)
 {
     fprintf(stderr,
-            "usage: %s (--port N [--host 127.0.0.1] | --host @NAME) [--connections 64] [--size 1024]\n"
-            "       [--seconds 2] [--warmup 0.5] [--timeout 5] [--server-pid PID] [--ca FILE]\n"
-            "       [--source ADDRESS] [--idle]\n",
+            "usage: %s (--port N [--host 127.0.0.1] | --host @NAME) [--connections 64]\n"
+            "       [--size 1024] [--seconds 2] [--warmup 0.5] [--timeout 5]\n"
+            "       [--server-pid PID] [--ca FILE] [--source ADDRESS] [--idle]\n",
             program);
     exit(2);
 }
@@ -73,7 +73,8 @@ static inline struct options parse_options(int argc, char **argv)
         default: usage(argv[0]);
         }
     }
-    if (optind != argc || (options.port == 0 && options.host[0] != '@') || options.connections == 0 || options.size_bytes == 0)
+    if (optind != argc || options.connections == 0 || options.size_bytes == 0
+        || (options.port == 0 && options.host[0] != '@'))
         usage(argv[0]);
     return options;
 }
