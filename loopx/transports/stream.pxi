@@ -3,8 +3,8 @@
 #
 # What is written in a turn waits in `pieces` and leaves with the turn's submission; one
 # send is in flight at a time, and what is written meanwhile goes out together when it completes.
-# With next to no connections, on a Unix socket with few to serve in a turn, there is nothing to
-# batch: a write is sent at once.
+# With next to no connections there is nothing to batch: a write is sent at once. So it is on a Unix
+# socket in a turn that serves few.
 # Bulk is sent at once too, while it is in the caches. So is what is past the high-water mark, so
 # that a protocol is paused only when the socket's own buffer is full, as with asyncio.
 # `sending` is the bytes in flight, or the rest of what an inline send left; the kernel reads it
