@@ -292,9 +292,9 @@ cdef class LoopCore(SocketCalls):
         `system_calls` are those that the native code makes for I/O: `enters`
         (io_uring_enter(2)), and the calls to accept, receive and send that it makes itself, of
         sock_recv, sock_recv_into and sock_sendall too. `spins` are the waits that began with a
-        look for I/O (spin_us). Not counted: the calls of sockets.py and sendfile.py (the other
-        sock_* methods, sendfile(2)), opening and closing, wake-ups from other threads, and the
-        self-pipe.
+        look for I/O (spin_us) that found nothing at once. Not counted: the calls of sockets.py and
+        sendfile.py (the other sock_* methods, sendfile(2)), opening and closing, wake-ups from
+        other threads, and the self-pipe.
         """
         return {
             "turns": self.turns,
