@@ -33,32 +33,45 @@ cdef class EnteringEngine(CollectingEngine):
     cdef long long spin_first(self, long long timeout_ns) except -2:
         """Look for what would end the wait for a while (sched/spin.pxd); the time left for it."""
         cdef long long began_ns = monotonic_ns(), started_ns, now_ns, until_ns
-        cdef bint found = False
+        cdef bint flagged = False, found
         if 0 < timeout_ns <= self.spin.bound_ns:
             return timeout_ns
         if ring_unsubmitted(&self.ring):
             self.enter(0, 0)
-        if self.has_news():
-            self.turns_unlooked = BUSY_TURNS_MAX  # look at once
+        if self.has_come():
             return 0
         self.spins += 1
         started_ns = now_ns = monotonic_ns()
         until_ns = started_ns + self.spin.bound_ns
         with nogil:
-            while not found and now_ns < until_ns:
+            while not flagged and now_ns < until_ns:
                 now_ns = monotonic_ns()           # first: what came while preempted counts
-                found = self.has_news()
+                flagged = self.has_news()
+        found = flagged and self.has_come()
         spin_ended(&self.spin, now_ns - started_ns, found)
         if found:
-            self.turns_unlooked = BUSY_TURNS_MAX
             return 0
         return max(timeout_ns - (now_ns - began_ns), 0) if timeout_ns > 0 else timeout_ns
 
     @cython.final
     cdef inline bint has_news(self) noexcept nogil:
-        """Whether something has come that ends a wait."""
+        """Whether something may have come that ends a wait."""
         return (ring_completions_ready(&self.ring) != 0 or ring_has_kernel_work(&self.ring)
                 or not inbox_empty(self.inbox))
+
+    @cython.final
+    cdef bint has_come(self) except -1:
+        """Whether something has, once the kernel has done what it has to.
+
+        Its flag alone tells nothing: where it is set after that work was done, on another core,
+        it stays until there is more. A loop that took it for news would never sleep.
+        """
+        if not self.has_news():
+            return False
+        if ring_has_kernel_work(&self.ring):
+            self.enter(0, 0)
+        self.turns_unlooked = BUSY_TURNS_MAX      # look at once
+        return ring_completions_ready(&self.ring) != 0 or not inbox_empty(self.inbox)
 
     @cython.final
     cdef int sleep(self, long long timeout_ns) except -1:

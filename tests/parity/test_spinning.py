@@ -6,6 +6,7 @@ that no test depends on how quick another thread is.
 
 import asyncio
 import ctypes
+import gc
 import itertools
 import os
 import subprocess
@@ -22,7 +23,9 @@ from tests.support.net import run, tcp_pair, turns
 require_loopx()
 
 import loopx  # noqa: E402
+from loopx.ring.control import RingControl  # noqa: E402
 
+SQ_TASKRUN = 1 << 2             # IORING_SQ_TASKRUN, <linux/io_uring.h>
 LONG_US = 1_000
 TIMES = 100
 
@@ -173,6 +176,36 @@ def test_time_spent_spinning_is_cpu_time_and_short(loop):
     before = time.thread_time()
     run(loop, asyncio.sleep(0.2))
     assert time.thread_time() - before < 0.1
+
+
+def kernel_flags(loop):
+    """The word in which the kernel says that it has work: `sq.kflags` of the loop's ring."""
+    [control] = [one for engine in gc.get_referents(loop) for one in gc.get_referents(engine)
+                 if isinstance(one, RingControl)]
+    pointers = (ctypes.c_void_p * 5).from_address(control.address)
+    return ctypes.c_uint.from_address(pointers[4])
+
+
+@pytest.mark.parametrize("wakes", [True, False], ids=["a thread", "a timer"])
+def test_a_flag_without_work_behind_it_lets_the_loop_sleep(loop, wakes):
+    """The kernel may set it after that work was done: it stays, until there is more."""
+    make_it_spin(loop)
+
+    async def wait_with_the_flag():
+        await called_often(loop, 50)
+        await turns(5)
+        before = loop.stats()["turns"]
+        kernel_flags(loop).value |= SQ_TASKRUN
+        done = loop.create_future()
+        if wakes:
+            # It needs the interpreter for this, which a loop that does not sleep would keep.
+            threading.Timer(0.1, loop.call_soon_threadsafe, (done.set_result, None)).start()
+        else:
+            loop.call_later(0.1, done.set_result, None)
+        await done
+        return loop.stats()["turns"] - before
+
+    assert run(loop, wait_with_the_flag()) < 20
 
 
 async def spun_us(loop, answer_us, due_us=None):
