@@ -13,7 +13,6 @@ cdef class LoopCore(SocketCalls):
 
     cdef object task_factory
     cdef SignalPipe signal_pipe
-    cdef bint stopping
     cdef bint wakeup_armed            # _wakeup_begin() was called in this run
     cdef object __weakref__
 

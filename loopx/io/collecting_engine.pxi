@@ -71,11 +71,13 @@ cdef class CollectingEngine(Engine):
         cdef size_t end = self.collected_tail
         cdef size_t ready_before = 0 if ready == NULL else ready_queue_length(ready)
         cdef Completion completion
+        self.ready = ready
         self.bulk_dispatched = 0
         # A callback may raise KeyboardInterrupt: what is left stays collected for the next turn.
         while self.collected_head < end:
             if (self.bulk_dispatched >= DISPATCHED_BYTES_MAX and ready != NULL
-                    and ready_queue_length(ready) > ready_before):
+                    and (ready_queue_length(ready) > ready_before
+                         or self.bulk_dispatched >= DRAINED_BYTES_MAX)):
                 break
             completion = self.collected[self.collected_head]
             self.collected_head += 1
@@ -88,6 +90,18 @@ cdef class CollectingEngine(Engine):
         if self.buffers.recycled:
             buffers_publish(&self.buffers)
         return 0
+
+    @cython.final
+    cdef inline bint all_are_bulk(self, Operation *operation) noexcept:
+        """Whether what is to be dispatched tells of nothing but bulk, as this operation does."""
+        cdef size_t index
+        cdef Operation *other
+        for index in range(self.collected_head, self.collected_tail):
+            other = self.collected[index].operation
+            if (other.on_completion != operation.on_completion
+                    or other.kind == RECEIVE_MULTISHOT):
+                return False
+        return True
 
     cdef int finish(self, Operation *operation, int result, unsigned int flags) except -1:
         """The terminal completion: the operation is idle again and may be submitted anew."""

@@ -6,12 +6,14 @@ cdef enum:
     LONELY_IN_FLIGHT = 6         # operations: a few receives, a listening socket, the self-pipe
     FEW_COMPLETIONS = 24         # in a turn
     FEW_NS = 16000               # while this turn's work is little
+    DRAINED_BYTES_MAX = 8388608  # of bulk in a dispatch(): more than a socket's buffer holds
 
 
 cdef class Engine:
     """Abstract: submit operations, wait for completions, dispatch them."""
 
     cdef Inbox *inbox                       # the loop's; asked before sleeping
+    cdef ReadyQueue *ready                  # dispatch()'s argument
     cdef Py_ssize_t bulk_dispatched         # bytes, in this dispatch()
     cdef bint running                       # between begin() and suspend()
     cdef unsigned long long system_calls    # for I/O, of all kinds
@@ -68,6 +70,11 @@ cdef class Engine:
         with that bulk, which is in the caches yet. The rest stays pending. NULL: everything.
         """
         raise NotImplementedError
+
+    cdef bint bulk_may_go_on(self, Operation *operation) except -1:
+        """Whether to take more of this socket's bulk in this dispatch(), up to a bound: nothing is
+        ready, and what has come to others is bulk as well. May submit."""
+        return False
 
     cdef int pending_completions(self) noexcept:
         """Whether dispatch() has something to do."""

@@ -73,6 +73,14 @@ cdef class EnteringEngine(CollectingEngine):
         self.turns_unlooked = BUSY_TURNS_MAX      # look at once
         return ring_completions_ready(&self.ring) != 0 or not inbox_empty(self.inbox)
 
+    cdef bint bulk_may_go_on(self, Operation *operation) except -1:
+        if (self.ready == NULL or ready_queue_length(self.ready)
+                or self.bulk_dispatched >= DRAINED_BYTES_MAX):
+            return False
+        if ring_unsubmitted(&self.ring) or self.has_news():
+            self.flush()
+        return inbox_empty(self.inbox) and self.all_are_bulk(operation)
+
     @cython.final
     cdef int sleep(self, long long timeout_ns) except -1:
         """Submit and wait. Returns 1 when a signal ended it, else 0."""
