@@ -24,15 +24,16 @@ Port: TypeAlias = bytes | str | int | None
 # With these two, glibc's getaddrinfo(3) consults no name service and reads no service table: it
 # only parses. So a numeric query can be answered inline by getaddrinfo itself, and its results
 # have the same shape and order as socket.getaddrinfo's because they are its results.
-_NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+# As plain integers: an operation on the enumeration takes 0.5 us.
+_NUMERIC = int(socket.AI_NUMERICHOST | socket.AI_NUMERICSERV)
 
 # Flags that change which addresses a numeric query yields, but never ask anyone else. Any other
 # flag (canonical names, internationalised names) goes to the executor.
-_INLINE_FLAGS = (
+_INLINE_FLAGS = int(
     _NUMERIC | socket.AI_PASSIVE | socket.AI_ADDRCONFIG | socket.AI_V4MAPPED | socket.AI_ALL
 )
 
-_NUMERIC_NAMEINFO = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+_NUMERIC_NAMEINFO = int(socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
 
 _PROTOCOL_OF_TYPE = {
     socket.SOCK_STREAM: socket.IPPROTO_TCP,

@@ -17,6 +17,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
+from loopx.lookup_pool import LookupPool
+
 if TYPE_CHECKING:
     from loopx._core import LoopCore
 else:
@@ -42,7 +44,7 @@ class ExecutorMixin(LoopCore):
     """What a loop hands to threads. State: the two pools, and whether they were shut down."""
 
     _default_executor: ThreadPoolExecutor | None = None
-    _lookup_executor: ThreadPoolExecutor | None = None
+    _lookup_pool: LookupPool | None = None
     _executor_shutdown_called: bool = False
 
     def run_in_executor(
@@ -82,7 +84,9 @@ class ExecutorMixin(LoopCore):
         so and the threads are left to end by themselves. The lookup pool is joined as well.
         """
         self._executor_shutdown_called = True
-        pools = [pool for pool in (self._default_executor, self._lookup_executor) if pool]
+        pools: list[ThreadPoolExecutor | LookupPool] = [
+            pool for pool in (self._default_executor, self._lookup_pool) if pool
+        ]
         if not pools:
             return
         joined = self.create_future()
@@ -105,12 +109,12 @@ class ExecutorMixin(LoopCore):
     def _run_lookup(self, func: Callable[[*_Ts], _T], *args: *_Ts) -> asyncio.Future[_T]:
         """Call a blocking name lookup in the pool reserved for lookups."""
         self._check_closed()
-        pool = self._lookup_executor
-        if pool is None:
-            self._check_executor_open()
-            pool = ThreadPoolExecutor(_LOOKUP_THREADS, thread_name_prefix="loopx-lookup")
-            self._lookup_executor = pool
-        return self._wrapped(pool.submit(func, *args))
+        self._check_executor_open()
+        if self._lookup_pool is None:
+            self._lookup_pool = LookupPool(_LOOKUP_THREADS)
+        future: asyncio.Future[_T] = self.create_future()
+        self._lookup_pool.submit(future, func, *args)
+        return future
 
     def _wrapped(self, job: Future[_T]) -> asyncio.Future[_T]:
         return asyncio.wrap_future(job, loop=self)  # type: ignore[arg-type]
@@ -128,7 +132,9 @@ class ExecutorMixin(LoopCore):
         if self._executor_shutdown_called:
             raise RuntimeError("Executor shutdown has been called")
 
-    def _join_pools(self, pools: list[ThreadPoolExecutor], joined: asyncio.Future[None]) -> None:
+    def _join_pools(
+        self, pools: list[ThreadPoolExecutor | LookupPool], joined: asyncio.Future[None]
+    ) -> None:
         """Join the pools (on a thread of its own) and tell the loop, unless it is closed."""
         error: Exception | None = None
         try:
@@ -142,10 +148,10 @@ class ExecutorMixin(LoopCore):
     def _shut_pools(self) -> None:
         """Let both pools go without waiting (the loop is closing)."""
         self._executor_shutdown_called = True
-        for pool in (self._default_executor, self._lookup_executor):
+        for pool in (self._default_executor, self._lookup_pool):
             if pool is not None:
                 pool.shutdown(wait=False)
-        self._default_executor = self._lookup_executor = None
+        self._default_executor = self._lookup_pool = None
 
 
 def _settle(future: asyncio.Future[Any], error: Exception | None) -> None:
