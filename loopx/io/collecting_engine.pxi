@@ -73,11 +73,12 @@ cdef class CollectingEngine(Engine):
         cdef Completion completion
         self.ready = ready
         self.bulk_dispatched = 0
+        self.drained_until_ns = 0
+        self.has_drained = False
         # A callback may raise KeyboardInterrupt: what is left stays collected for the next turn.
         while self.collected_head < end:
             if (self.bulk_dispatched >= DISPATCHED_BYTES_MAX and ready != NULL
-                    and (ready_queue_length(ready) > ready_before
-                         or self.bulk_dispatched >= DRAINED_BYTES_MAX)):
+                    and (ready_queue_length(ready) > ready_before or self.has_drained)):
                 break
             completion = self.collected[self.collected_head]
             self.collected_head += 1
@@ -92,14 +93,11 @@ cdef class CollectingEngine(Engine):
         return 0
 
     @cython.final
-    cdef inline bint all_are_bulk(self, Operation *operation) noexcept:
-        """Whether what is to be dispatched tells of nothing but bulk, as this operation does."""
+    cdef inline bint all_fill(self) noexcept:
+        """Whether nothing is to be dispatched but to those who fill their buffers."""
         cdef size_t index
-        cdef Operation *other
         for index in range(self.collected_head, self.collected_tail):
-            other = self.collected[index].operation
-            if (other.on_completion != operation.on_completion
-                    or other.kind == RECEIVE_MULTISHOT):
+            if not self.collected[index].operation.fills:
                 return False
         return True
 

@@ -6,14 +6,17 @@ cdef enum:
     LONELY_IN_FLIGHT = 6         # operations: a few receives, a listening socket, the self-pipe
     FEW_COMPLETIONS = 24         # in a turn
     FEW_NS = 16000               # while this turn's work is little
-    DRAINED_BYTES_MAX = 8388608  # of bulk in a dispatch(): more than a socket's buffer holds
+    DRAINED_BYTES_MAX = 8388608  # of bulk in a dispatch(), and for how long at most. What most
+    DRAINED_NS_MAX = 5000000     # sockets hold is less, and takes less: TLS has 1.8 GB/s
 
 
 cdef class Engine:
     """Abstract: submit operations, wait for completions, dispatch them."""
 
     cdef Inbox *inbox                       # the loop's; asked before sleeping
-    cdef ReadyQueue *ready                  # dispatch()'s argument
+    cdef ReadyQueue *ready                  # dispatch()'s argument; NULL in a forked child
+    cdef long long drained_until_ns         # 0 while nothing is drained in this dispatch()
+    cdef bint has_drained                   # as much as it may
     cdef Py_ssize_t bulk_dispatched         # bytes, in this dispatch()
     cdef bint running                       # between begin() and suspend()
     cdef unsigned long long system_calls    # for I/O, of all kinds
@@ -67,13 +70,14 @@ cdef class Engine:
         """Call on_completion for everything collected before this call.
 
         But no more than some bulk, once that has made something `ready`: it may be what goes on
-        with that bulk, which is in the caches yet. The rest stays pending. NULL: everything.
+        with that bulk, which is in the caches yet; and much bulk at most. The rest stays pending.
+        NULL: everything.
         """
         raise NotImplementedError
 
-    cdef bint bulk_may_go_on(self, Operation *operation) except -1:
+    cdef bint bulk_may_go_on(self) except -1:
         """Whether to take more of this socket's bulk in this dispatch(), up to a bound: nothing is
-        ready, and what has come to others is bulk as well. May submit."""
+        ready, and who has something else fills buffers as well. May submit."""
         return False
 
     cdef int pending_completions(self) noexcept:

@@ -48,7 +48,8 @@ cdef class EnteringEngine(CollectingEngine):
                 now_ns = monotonic_ns()           # first: what came while preempted counts
                 flagged = self.has_news()
         found = flagged and self.has_come()
-        spin_ended(&self.spin, now_ns - started_ns, found)
+        if found or not flagged:
+            spin_ended(&self.spin, now_ns - started_ns, found)
         if found:
             return 0
         return max(timeout_ns - (now_ns - began_ns), 0) if timeout_ns > 0 else timeout_ns
@@ -73,13 +74,20 @@ cdef class EnteringEngine(CollectingEngine):
         self.turns_unlooked = BUSY_TURNS_MAX      # look at once
         return ring_completions_ready(&self.ring) != 0 or not inbox_empty(self.inbox)
 
-    cdef bint bulk_may_go_on(self, Operation *operation) except -1:
-        if (self.ready == NULL or ready_queue_length(self.ready)
-                or self.bulk_dispatched >= DRAINED_BYTES_MAX):
+    cdef bint bulk_may_go_on(self) except -1:
+        cdef long long now_ns
+        if (self.ready == NULL or ready_queue_length(self.ready) or not inbox_empty(self.inbox)
+                or not self.all_fill()):
+            return False
+        now_ns = monotonic_ns()
+        if self.drained_until_ns == 0:
+            self.drained_until_ns = now_ns + DRAINED_NS_MAX
+        if self.bulk_dispatched >= DRAINED_BYTES_MAX or now_ns >= self.drained_until_ns:
+            self.has_drained = True
             return False
         if ring_unsubmitted(&self.ring) or self.has_news():
             self.flush()
-        return inbox_empty(self.inbox) and self.all_are_bulk(operation)
+        return self.all_fill()
 
     @cython.final
     cdef int sleep(self, long long timeout_ns) except -1:

@@ -46,6 +46,7 @@ cdef struct Operation:
     unsigned char kind       # OperationKind; written by the owner while idle
     unsigned char state      # OperationState; written by the engine
     unsigned char internal   # the engine's or the loop's own: neither counted nor kept alive
+    unsigned char fills      # a receive that fills its buffer, for so many short ones yet
 
 
 cdef inline void operation_init(Operation *operation, object owner,

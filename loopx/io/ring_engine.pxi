@@ -439,6 +439,7 @@ cdef class RingEngine(EnteringEngine):
 
     cdef void abandon(self) noexcept:
         self.abandoned = True
+        self.ready = NULL
         self.wakers = 0                  # those threads stayed with the parent
         self.collected_head = self.collected_tail      # also for a dispatch that is going on
         self.queued.length = self.quiet.length = 0

@@ -157,6 +157,11 @@ cdef class Scheduler:
     cdef void wake_up(self) noexcept:
         pass
 
+    @cython.final
+    cdef inline bint has_due_timer(self) noexcept:
+        cdef Timer *timer = timers_heap_first(&self.timers)
+        return timer != NULL and timer.when <= monotonic_seconds()
+
     def call_later(self, delay, callback, *args, context=None):
         """Call `callback(*args)` after `delay` seconds; returns a TimerHandle."""
         if delay is None:

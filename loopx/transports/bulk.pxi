@@ -93,7 +93,12 @@ cdef class BulkTransport(SocketTransport):
         """Note what may be left, and whether bulk goes on; ask for more next time if it was all."""
         self.may_have_left = length == room
         self.loop.engine.bulk_dispatched += length
-        self.short_reads = 0 if self.may_have_left else self.short_reads + 1
+        if self.may_have_left:
+            self.short_reads = 0
+            self.receive_operation.fills = BULK_SMALL_READS
+        else:
+            self.short_reads += 1
+            self.receive_operation.fills -= self.receive_operation.fills != 0
         if length == self.bulk_bytes and self.bulk_bytes < BULK_SPACE_BYTES:
             self.bulk_bytes *= 2
         if length > BULK_SMALL_BYTES:
@@ -102,7 +107,7 @@ cdef class BulkTransport(SocketTransport):
         self.small_reads += 1
         if self.small_reads == BULK_SMALL_READS:
             self.small_reads = 0
-            self.bulk_bytes = 0
+            self.bulk_bytes = self.receive_operation.fills = 0
             self.may_have_left = True          # or the poll would go on until the next data
 
     cdef int close_descriptor(self) except -1:

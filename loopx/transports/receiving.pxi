@@ -56,7 +56,7 @@ cdef class ReceivingTransport(BulkTransport):
     @cython.nonecheck(False)
     cdef int readable(self, int result) except -1:
         """The poll's completion in bulk mode: receive straight into what is handed out."""
-        cdef unsigned long long calls_before
+        cdef unsigned long long writes
         if result == POLLIN and self.loop.engine.dispatched <= self.received_at:
             return 0                           # told before the last receive, which took it
         self.may_have_left = True
@@ -67,27 +67,27 @@ cdef class ReceivingTransport(BulkTransport):
             return self.descriptor_is_gone()
         if result != POLLIN:
             self.poll_for_each()
-        self.received_at = self.loop.engine.collected_ever
-        calls_before = self.loop.engine.system_calls
-        while self.receive_once() and self.may_go_on(calls_before):
-            calls_before = self.loop.engine.system_calls
+        writes = self.loop.writes
+        while self.receive_once() and self.loop.writes == writes and self.may_go_on():
+            pass
         return 0
 
     @cython.nonecheck(False)
-    cdef inline bint may_go_on(self, unsigned long long calls_before) except -1:
+    cdef inline bint may_go_on(self) except -1:
         """After a receive that filled its buffer: whether to receive again at once.
 
         Until all is taken: then the peer sends what is in the caches yet; what has long waited in
         the socket is not. But who answers as it comes takes turns: nothing was written.
         """
-        return (self.loop.engine.system_calls == calls_before + 1 and not self.loop.unsent
-                and self.bulk_bytes and not self.must_hold() and not self.read_eof
-                and not self.closing and not self.loop.stopping and self.descriptor_is_ours()
-                and self.loop.engine.bulk_may_go_on(&self.receive_operation))
+        return (not self.loop.unsent and self.bulk_bytes and not self.must_hold()
+                and not self.read_eof and not self.closing and not self.loop.stopping
+                and self.descriptor_is_ours() and not self.loop.has_due_timer()
+                and self.loop.engine.bulk_may_go_on())
 
     @cython.nonecheck(False)
     cdef bint receive_once(self) except -1:
-        """Receive and hand out; whether more may be there, as much came as was asked for."""
+        """Receive and hand out; True if more may be there, as much came as was asked for."""
+        self.received_at = self.loop.engine.collected_ever
         if self.buffered_protocol:
             self.received_for_buffer(0, 0)
             return self.may_have_left

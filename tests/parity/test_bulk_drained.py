@@ -1,113 +1,29 @@
-"""Bulk that is more than one receive brings: what others have to do goes before the rest.
+"""Bulk that is more than one receive brings: what its protocol, or the loop's user, has to do.
 
-Owns: a connection whose socket holds several pieces, what its protocol does at the first of them,
-and who else has something to do.
+Owns: a connection whose socket holds several pieces, and what its protocol does at the first.
 Thread: the test's own; the peers' sockets are written to from there.
 Runs on asyncio and on loopx.
 """
 
 import asyncio
 import contextlib
-import socket
 import threading
-from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 import pytest
 
-from tests.support.bulk import never_anew, settle  # noqa: F401
+from tests.support.bulk import never_anew  # noqa: F401
 from tests.support.interruptions import Interruption, Misdeed, run_through
-from tests.support.net import Peer, only_on, run, turns, with_peer
-from tests.support.recorders import (
-    BufferedRecorder,
-    Echo,
-    HalfOpenRecorder,
-    RecordingProtocol,
+from tests.support.net import Peer, only_on, run, turns
+from tests.support.pieces import (
+    DATA,
+    Buffered,
+    Piecewise,
+    Plain,
+    all_came,
+    each_protocol,
+    whole,
+    with_bulk,
 )
-
-DATA = bytes(range(256)) * 400               # more than one piece, and what a socket holds
-PIECES_AHEAD_MAX = 2
-
-
-class Piecewise(RecordingProtocol):
-    """Notes the pieces, and in which turn each came; does `at_first` at the first one."""
-
-    keep_open = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.log: list[str] = []
-        self.turns: list[int] = []
-        self.at_first: Callable[[], Any] | None = None
-
-    def note_data(self, name: str, data: bytes | memoryview) -> None:
-        super().note_data(name, data)
-        self.log.append("piece")
-        self.turns.append(getattr(asyncio.get_running_loop(), "stats", dict)().get("turns", 0))
-        action, self.at_first = self.at_first, None
-        if action is not None:
-            action()
-
-
-class Plain(Piecewise, HalfOpenRecorder):
-    """In pieces of 64 KiB on loopx, which has seen no more at once from this peer."""
-
-
-class Buffered(Piecewise, BufferedRecorder):
-    """In pieces of 16 KiB."""
-
-
-each_protocol = pytest.mark.parametrize("factory", [Plain, Buffered])
-
-
-@contextlib.asynccontextmanager
-async def used_to_bulk(factory: type[Piecewise]) -> AsyncIterator[tuple[Piecewise, Peer]]:
-    async with with_peer(factory) as (protocol, peer):
-        await settle(protocol, peer)
-        await turns(5)
-        protocol.log.clear()
-        protocol.turns.clear()
-        yield protocol, peer
-
-
-@contextlib.asynccontextmanager
-async def with_bulk(
-    factory: type[Piecewise],
-    at_first: Callable[[Piecewise], Any] | None = None,
-    resumed: bool = True,
-) -> AsyncIterator[tuple[Piecewise, Peer]]:
-    """A connection that is to be told of DATA."""
-    async with used_to_bulk(factory) as (protocol, peer):
-        if at_first is not None:
-            protocol.at_first = lambda: at_first(protocol)
-        protocol.transport.pause_reading()
-        await turns(5)
-        peer.sock.sendall(DATA)
-        if resumed:
-            protocol.transport.resume_reading()
-        yield protocol, peer
-
-
-async def whole(protocol: Piecewise) -> bytes:
-    """All of it. Nobody waits for that, whom a piece would make ready: the rest goes behind."""
-    while len(protocol.buffer) < len(DATA):
-        await asyncio.sleep(0.005)
-    return bytes(protocol.buffer)
-
-
-async def all_came(protocol: Piecewise, log: list[str], entry: str) -> None:
-    """DATA is there, in more pieces than `entry` in the log has had to wait for."""
-    assert await whole(protocol) == DATA
-    await turns(5)
-    pieces = log.count("piece")
-    assert log.index(entry) <= PIECES_AHEAD_MAX, log
-    assert pieces > log.index(entry) or comes_whole(protocol), log
-
-
-def comes_whole(protocol: Piecewise) -> bool:
-    """asyncio receives up to 256 KiB at once."""
-    on_loopx = type(asyncio.get_running_loop()).__module__.startswith("loopx")
-    return isinstance(protocol, Plain) and not on_loopx
 
 
 @only_on("loopx")
@@ -143,84 +59,6 @@ def test_a_callback_goes_before_the_rest(
 
         async with with_bulk(factory, act) as (protocol, _peer):
             await all_came(protocol, protocol.log, "called")
-
-    run(loop, main())
-
-
-class Short(asyncio.Protocol):
-    """Notes that something came."""
-
-    def __init__(self, log: list[str]) -> None:
-        self.log = log
-
-    def data_received(self, data: bytes) -> None:
-        self.log.append("short")
-
-    def datagram_received(self, data: bytes, address: Any) -> None:
-        self.log.append("short")
-
-
-@each_protocol
-@pytest.mark.parametrize("kind", ["stream", "datagram", "reader"])
-def test_a_short_message_goes_before_the_rest(
-    loop: asyncio.AbstractEventLoop, factory: type[Piecewise], kind: str
-) -> None:
-    async def main() -> None:
-        log: list[str] = []
-        datagrams = kind == "datagram"
-        ours, theirs = socket.socketpair(
-            socket.AF_UNIX, socket.SOCK_DGRAM if datagrams else socket.SOCK_STREAM)
-        ours.setblocking(False)
-        transport: Any = None
-        if kind == "reader":
-            loop.add_reader(ours, lambda: log.append("short") if ours.recv(100) else None)
-        elif datagrams:
-            transport, _ = await loop.create_datagram_endpoint(lambda: Short(log), sock=ours)
-        else:
-            transport, _ = await loop.create_connection(lambda: Short(log), sock=ours)
-        await turns(5)
-
-        def act(protocol: Piecewise) -> None:
-            protocol.log = log
-            log.append("piece")
-            theirs.send(b"short")
-
-        try:
-            async with with_bulk(factory, act) as (protocol, _peer):
-                await all_came(protocol, log, "short")
-        finally:
-            if transport is None:
-                loop.remove_reader(ours)
-                ours.close()
-            else:
-                transport.close()
-            theirs.close()
-
-    run(loop, main())
-
-
-def test_an_answer_leaves_before_the_rest(loop: asyncio.AbstractEventLoop) -> None:
-    """A message that came before the bulk is answered; the peer has that by the third piece."""
-
-    async def main() -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            # With next to no connections it would be sent at once.
-            *_, (_echo, asking) = [
-                await stack.enter_async_context(with_peer(Echo)) for _ in range(10)
-            ]
-            asking.sock.setblocking(False)
-
-            def look_for_answer() -> None:
-                with contextlib.suppress(BlockingIOError):
-                    protocol.log.append(asking.sock.recv(100).decode())
-                if "answer" not in protocol.log:
-                    protocol.at_first = look_for_answer
-
-            protocol, peer = await stack.enter_async_context(used_to_bulk(Buffered))
-            protocol.at_first = look_for_answer
-            asking.sock.send(b"answer")
-            peer.sock.sendall(DATA)
-            await all_came(protocol, protocol.log, "answer")
 
     run(loop, main())
 
@@ -343,57 +181,5 @@ def test_who_answers_what_comes_takes_turns(
             assert await whole(protocol) == DATA
             assert len(set(protocol.turns)) == len(protocol.turns)
             await peer.recv_exactly(100_000 * len(protocol.turns))
-
-    run(loop, main())
-
-
-class Endless:
-    """Bulk each piece of which has the next one sent: the socket is never empty."""
-
-    def __init__(self, protocol: Piecewise, peer: Peer) -> None:
-        peer.sock.setblocking(False)
-        self.protocol, self.peer = protocol, peer
-        self.send_on()
-
-    def send_on(self) -> None:
-        self.protocol.at_first = self.send_on
-        self.protocol.log.clear()
-        self.protocol.turns.clear()
-        self.protocol.buffer.clear()
-        with contextlib.suppress(BlockingIOError):
-            self.peer.sock.send(DATA)
-
-
-@each_protocol
-def test_bulk_without_an_end_does_not_keep_the_loop(
-    loop: asyncio.AbstractEventLoop, factory: type[Piecewise]
-) -> None:
-    async def main() -> None:
-        async with with_bulk(factory) as (protocol, peer):
-            Endless(protocol, peer)
-            for _ in range(3):
-                await asyncio.sleep(0.01)
-            protocol.transport.abort()
-
-    run(loop, main())
-
-
-def test_bulk_without_an_end_leaves_others_their_share(loop: asyncio.AbstractEventLoop) -> None:
-    """Where one only got a piece for each time that the other is drained: a 512th."""
-
-    async def main() -> None:
-        async with with_bulk(Buffered) as one, with_bulk(Buffered) as other:
-            Endless(*one)
-            Endless(*other)
-            await asyncio.sleep(0.01)
-            before = [protocol.received_bytes for protocol, _peer in (one, other)]
-            await asyncio.sleep(0.2)
-            shares = [
-                protocol.received_bytes - bytes_before
-                for (protocol, _peer), bytes_before in zip((one, other), before, strict=True)
-            ]
-            for protocol, _peer in (one, other):
-                protocol.transport.abort()
-            assert min(shares) > max(shares) / 100, shares
 
     run(loop, main())
