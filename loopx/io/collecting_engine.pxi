@@ -73,7 +73,7 @@ cdef class CollectingEngine(Engine):
         cdef Completion completion
         self.ready = ready
         self.bulk_dispatched = 0
-        self.drained_until_ns = 0
+        self.draining_receives = 0
         self.has_drained = False
         # A callback may raise KeyboardInterrupt: what is left stays collected for the next turn.
         while self.collected_head < end:

@@ -6,8 +6,8 @@ cdef enum:
     LONELY_IN_FLIGHT = 6         # operations: a few receives, a listening socket, the self-pipe
     FEW_COMPLETIONS = 24         # in a turn
     FEW_NS = 16000               # while this turn's work is little
-    DRAINED_BYTES_MAX = 8388608  # of bulk in a dispatch(), and for how long at most. What most
-    DRAINED_NS_MAX = 5000000     # sockets hold is less, and takes less: TLS has 1.8 GB/s
+    DRAINING_RECEIVES_MAX = 32   # in a dispatch(), and how long they go on. Of 256 KiB each they
+    DRAINING_NS_MAX = 5000000    # empty most sockets, through TLS, too, which has 1.8 GB/s
 
 
 cdef class Engine:
@@ -15,7 +15,8 @@ cdef class Engine:
 
     cdef Inbox *inbox                       # the loop's; asked before sleeping
     cdef ReadyQueue *ready                  # dispatch()'s argument; NULL in a forked child
-    cdef long long drained_until_ns         # 0 while nothing is drained in this dispatch()
+    cdef int draining_receives              # in this dispatch(), by bulk_may_go_on()
+    cdef long long draining_until_ns        # once there was one
     cdef bint has_drained                   # as much as it may
     cdef Py_ssize_t bulk_dispatched         # bytes, in this dispatch()
     cdef bint running                       # between begin() and suspend()

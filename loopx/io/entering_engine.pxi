@@ -80,11 +80,12 @@ cdef class EnteringEngine(CollectingEngine):
                 or not self.all_fill()):
             return False
         now_ns = monotonic_ns()
-        if self.drained_until_ns == 0:
-            self.drained_until_ns = now_ns + DRAINED_NS_MAX
-        if self.bulk_dispatched >= DRAINED_BYTES_MAX or now_ns >= self.drained_until_ns:
+        if self.draining_receives == 0:
+            self.draining_until_ns = now_ns + DRAINING_NS_MAX
+        if self.draining_receives == DRAINING_RECEIVES_MAX or now_ns >= self.draining_until_ns:
             self.has_drained = True
             return False
+        self.draining_receives += 1
         if ring_unsubmitted(&self.ring) or self.has_news():
             self.flush()
         return self.all_fill()

@@ -129,7 +129,8 @@ def test_slow_callbacks_end_it(loop: asyncio.AbstractEventLoop, factory: type[Pi
             protocol.at_first = lambda: act(protocol)
 
         async with with_bulk(factory, act) as (protocol, _peer):
-            assert await whole(protocol) == DATA
+            await asyncio.sleep(0.3)           # once: a timer that is due would end it as well
+            assert protocol.buffer == DATA
             for turn in set(protocol.turns):
                 assert protocol.turns.count(turn) <= 2 or turn == 0     # asyncio does not tell
 
@@ -248,7 +249,7 @@ def test_bulk_without_an_end_does_not_keep_the_loop(
 
 
 def test_bulk_without_an_end_leaves_others_their_share(loop: asyncio.AbstractEventLoop) -> None:
-    """Where one only got a piece for each time that the other is drained: a 512th."""
+    """A 33rd at least, where one's socket is empty again after each piece."""
 
     async def main() -> None:
         async with with_bulk(Buffered) as one, with_bulk(Buffered) as other:
