@@ -194,7 +194,7 @@ def test_a_flag_without_work_behind_it_lets_the_loop_sleep(loop, wakes):
     async def wait_with_the_flag():
         await called_often(loop, 50)
         await turns(5)
-        before = loop.stats()["turns"]
+        before = loop.stats()
         kernel_flags(loop).value |= SQ_TASKRUN
         done = loop.create_future()
         if wakes:
@@ -203,7 +203,9 @@ def test_a_flag_without_work_behind_it_lets_the_loop_sleep(loop, wakes):
         else:
             loop.call_later(0.1, done.set_result, None)
         await done
-        return loop.stats()["turns"] - before
+        after = loop.stats()
+        assert after["spins"] > before["spins"]        # or the flag was not looked at
+        return after["turns"] - before["turns"]
 
     assert run(loop, wait_with_the_flag()) < 20
 
