@@ -249,7 +249,7 @@ def test_bulk_without_an_end_does_not_keep_the_loop(
 
 
 def test_bulk_without_an_end_leaves_others_their_share(loop: asyncio.AbstractEventLoop) -> None:
-    """A 33rd at least, where one's socket is empty again after each piece."""
+    """About as much each: without turns one would get a piece for each 32 of the other."""
 
     async def main() -> None:
         async with with_bulk(Buffered) as one, with_bulk(Buffered) as other:
@@ -264,6 +264,6 @@ def test_bulk_without_an_end_leaves_others_their_share(loop: asyncio.AbstractEve
             ]
             for protocol, _peer in (one, other):
                 protocol.transport.abort()
-            assert min(shares) > max(shares) / 100, shares
+            assert min(shares) > max(shares) / 8, shares
 
     run(loop, main())
