@@ -4,6 +4,7 @@
 
 cdef enum:
     CALL_IS_LONG = 8             # submissions from which on the GIL is worth releasing
+    COLLECT_ROUNDS = 64          # how often completions are read before they are acted upon
     BUSY_TURNS_MAX = 1           # turns with something to run that may go by without a look
 
 @cython.nonecheck(False)
@@ -16,6 +17,8 @@ cdef class EnteringEngine(CollectingEngine):
     cdef int enter(self, unsigned int min_complete, long long timeout_ns) except -1:
         """One io_uring_enter(2). Returns 1 when a signal ended it, else 0."""
         cdef int result
+        if self.bulk_dispatched and ring_unsubmitted(&self.ring):
+            self.do_kernel_work_first()
         self.system_calls += 1
         self.enters += 1
         if min_complete or ring_unsubmitted(&self.ring) >= CALL_IS_LONG:
@@ -28,6 +31,25 @@ cdef class EnteringEngine(CollectingEngine):
         if result == -EINTR:
             return 1
         raise OSError(-result, f"io_uring_enter: {os.strerror(-result)}")
+
+    @cython.final
+    cdef void do_kernel_work_first(self) noexcept:
+        """Have the kernel tell what polls have found before it makes new ones.
+
+        A new poll tells at once of what is there when it is made. Told after that, who had
+        nothing yet when the last turn's were told would come behind all of this turn's, too.
+        """
+        cdef unsigned int ready_before
+        cdef int attempt
+        for attempt in range(COLLECT_ROUNDS):
+            if not ring_has_kernel_work(&self.ring):
+                break
+            ready_before = ring_completions_ready(&self.ring)
+            self.system_calls += 1
+            self.enters += 1
+            ring_do_kernel_work(&self.ring)
+            if ring_completions_ready(&self.ring) == ready_before:
+                break                             # the flag may stay set, see has_come()
 
     @cython.final
     cdef long long spin_first(self, long long timeout_ns) except -2:

@@ -7,7 +7,6 @@ cdef enum:
     RING_ENTRIES = 256
     COMPLETION_ENTRIES = 1024    # with the buffers' ring under 64 KiB of locked memory
     SUBMIT_ATTEMPTS = 4
-    COLLECT_ROUNDS = 64          # how often completions are read before they are acted upon
     RECEIVED_MAX = 80            # about as many of them may carry data, or find no buffer for it
     KERNEL_WORK_MAX = 20         # that one call which does not sleep makes (Linux 6.13)
     TAKE_BACK_TIMEOUT_NS = 10000000

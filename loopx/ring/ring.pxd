@@ -81,6 +81,11 @@ cdef inline void ring_consume(Ring *ring, unsigned int count) noexcept nogil:
     loopx_store_release(cq.khead, cq.khead[0] + count)
 
 
+cdef inline void ring_do_kernel_work(Ring *ring) noexcept nogil:
+    """Have deferred task work done, without submitting anything."""
+    io_uring_enter2(ring.fd, 0, 0, IORING_ENTER_GETEVENTS | ring.enter_flags, NULL, 8)
+
+
 cdef inline int ring_enter(Ring *ring, unsigned int min_complete,
                            long long timeout_ns) noexcept nogil:
     """Publish what is queued, submit it, and wait for `min_complete` completions.

@@ -2,15 +2,17 @@
 # Only the loop's thread may touch it. What is received, and into what: transports/receiving.pxi.
 #
 # Bulk begins when a batch brings BULK_BYTES and ends after BULK_SMALL_READS small reads in a row.
-# The transport is told by a poll for each receive. On TCP, once BULK_SHORT_READS receives in a row
-# took all there was, one poll goes on telling. When it is made it looks at what is there, too, but
-# afterwards it tells only of what comes. So it is ended, and a new poll made, where something may
-# be left: after a receive that filled its buffer or was not made, where bulk is over, and after
-# being told of more than data, as the end may have come with the last of it. Nothing tells of an
-# urgent byte, which ends a receive as well: so it is back to a poll for each after POLL_ON_SECONDS
-# with few receives. Data that such a byte hides waits for the end of that time and of the next,
-# with none, at most. (A new poll each time has a message wait two turns, which p99 shows.) A Unix
-# socket's receives end at descriptors, which are no rarity there: a poll for each.
+# The transport is told by a poll for each receive. On TCP, once BULK_SHORT_READS receives in a row,
+# within BULK_SHORT_READS_NS, took all there was, one poll goes on telling. When it is made it looks
+# at what is there, too, but afterwards it tells only of what comes. So it is ended, and a new poll
+# made, where something may be left: after a receive that filled its buffer or was not made, where
+# bulk is over, and after being told of more than data, as the end may have come with the last of
+# it. Nothing tells of an urgent byte, which ends a receive as well: so it is back to a poll for
+# each after POLL_ON_SECONDS with few receives, well below the rate at which it is made: who went
+# back and forth would be served out of turn each time. Data that such a byte hides waits for the
+# end of that time and of the next, with none, at most. (A new poll each time has a message wait
+# two turns, which p99 shows.) A Unix socket's receives end at descriptors, which are no rarity
+# there: a poll for each.
 # One message may be told of twice, as it comes in two pieces. If the second time, too, something
 # was received, it would be the next message, before its turn, and from then on each: the connection
 # would be served twice a round. So what was told before the last receive is passed over.
@@ -21,6 +23,7 @@ cdef enum:
     BULK_SMALL_BYTES = 4096
     BULK_SMALL_READS = 8
     BULK_SHORT_READS = 32
+    BULK_SHORT_READS_NS = 125000000
     POLL_ON_READS_MIN = 8
 
 cdef double POLL_ON_SECONDS = 0.05
@@ -32,6 +35,7 @@ cdef class BulkTransport(SocketTransport):
     cdef object poll_timer           # while one poll goes on: a TimerHandle, or None
     cdef int bulk_bytes              # what the next bulk receive asks for; 0: not in bulk
     cdef unsigned int short_reads    # in a row
+    cdef long long short_since_ns    # when the first of them was
     cdef unsigned char small_reads   # in a row
     cdef bint is_tcp
     cdef bint may_have_left          # data that is there: the last receive, or that none was made
@@ -98,6 +102,11 @@ cdef class BulkTransport(SocketTransport):
             self.receive_operation.fills = BULK_SMALL_READS
         else:
             self.short_reads += 1
+            if self.short_reads == 1:
+                self.short_since_ns = monotonic_ns()
+            elif (self.short_reads == BULK_SHORT_READS
+                    and monotonic_ns() - self.short_since_ns > BULK_SHORT_READS_NS):
+                self.short_reads = 0
             self.receive_operation.fills -= self.receive_operation.fills != 0
         if length == self.bulk_bytes and self.bulk_bytes < BULK_SPACE_BYTES:
             self.bulk_bytes *= 2

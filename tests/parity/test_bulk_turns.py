@@ -167,6 +167,72 @@ def test_timers_go_behind_bulk_that_came_while_other_data_was_handled(
 
 
 @only_on("loopx")
+def test_who_had_nothing_in_a_turn_is_first_in_the_next(loop: asyncio.AbstractEventLoop) -> None:
+    """The others' polls are made anew after its own told of a message; theirs are there then."""
+
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            connections = [
+                await stack.enter_async_context(with_peer(Acting)) for _ in range(CONNECTIONS)
+            ]
+            for protocol, peer in connections:     # bulk, but each receive still has its poll
+                for _ in range(2):
+                    peer.sock.sendall(bytes(BULK_BYTES))
+                    await protocol.read(BULK_BYTES)
+            served: list[list[int]] = [[]]
+            done = loop.create_future()
+
+            def send(number: int) -> None:
+                connections[number][1].sock.sendall(bytes(BULK_BYTES))
+
+            def received(number: int) -> None:
+                served[-1].append(number)
+                if len(served) == 1 and number == 0:
+                    return                         # its peer answers in the next turn only
+                if len(served) == 2 and len(served[-1]) == 1:
+                    send(0)
+                if len(served) < 3:
+                    send(number)
+                elif len(served[-1]) == CONNECTIONS and not done.done():
+                    done.set_result(None)
+
+            def count_turns() -> None:
+                if served[-1]:
+                    served.append([])
+                if not done.done():
+                    loop.call_soon(count_turns)
+
+            for number, (protocol, _) in enumerate(connections):
+                protocol.always = partial(received, number)
+                send(number)
+            count_turns()
+            await done
+            assert sorted(served[0]) == list(range(CONNECTIONS)), served
+            assert served[1] == [number for number in served[0] if number != 0], served
+            assert served[2][0] == 0, served
+
+    run(loop, main())
+
+
+@only_on("loopx")
+def test_bulk_that_comes_seldom_has_a_poll_for_each_receive(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """One that went on would be judged and ended, and its connections change places by that."""
+
+    async def main() -> None:
+        async with with_peer(Acting) as (protocol, peer):
+            before = loop.stats()["submissions"]
+            for _ in range(60):
+                peer.sock.sendall(bytes(BULK_BYTES))
+                await protocol.read(BULK_BYTES)
+                await asyncio.sleep(0.005)
+            assert loop.stats()["submissions"] - before >= 60
+
+    run(loop, main())
+
+
+@only_on("loopx")
 @pytest.mark.usefixtures("never_anew")
 @pytest.mark.parametrize("busy", [False, True])
 def test_bulk_that_makes_nothing_ready_is_received_in_one_turn(
