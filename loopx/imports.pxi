@@ -81,6 +81,11 @@ cdef extern from "<sys/mman.h>" nogil:
         PROT_READ
         PROT_WRITE
 
+cdef extern from "<fcntl.h>" nogil:
+    int F_GETPIPE_SZ
+    int F_SETPIPE_SZ
+    int fcntl(int fd, int operation, ...)
+
 cdef extern from "<sys/stat.h>" nogil:
     struct stat_result "stat":
         unsigned int st_mode

@@ -101,9 +101,9 @@ class ProcessTransport(BaseSubprocessTransport):
 
     def _process_exited(self, returncode: int) -> None:
         super()._process_exited(returncode)
-        # Cancelled while its pipes were being connected: the connection_lost that CPython before
-        # 3.14 wakes these with may never come.
-        if self._closed and self._pending_calls is not None and self._exit_waiters:
+        # As the newest CPython (gh-119710): who waits for the process does not wait for its
+        # pipes, which nobody may read, or another process may hold.
+        if self._exit_waiters:
             for waiter in self._exit_waiters:
                 if not waiter.done():
                     waiter.set_result(returncode)

@@ -8,7 +8,8 @@
 
 cdef enum:
     PIPE_READ_BYTES_MIN = 65536       # what a pipe holds unless it was made larger
-    PIPE_READ_BYTES_MAX = 262144
+    PIPE_READ_BYTES_MAX = 131072      # what a StreamReader takes before it pauses
+    PIPE_BYTES = 262144
 
 
 cdef class PipeTransport(DescriptorTransport):
@@ -82,6 +83,17 @@ cdef class PipeTransport(DescriptorTransport):
         return f"<{name} {'closing' if self.closing else 'open'} fd={self.fd} {self.activity()}>"
 
 
+cdef void enlarge_pipe(int fd) noexcept:
+    """Have a pipe that was full, and is as large as they are made, hold more; what is none stays.
+
+    A writer waits where it is full, and a reader that has to wake makes it wait for long. What is
+    read at once is less, or a StreamReader would pause and resume each time. The kernel refuses
+    it to a user who has very many such pipes.
+    """
+    if fcntl(fd, F_GETPIPE_SZ) == PIPE_READ_BYTES_MIN:
+        fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES)
+
+
 cdef class ReadPipeTransport(PipeTransport, AsyncioReadTransport):
     """What connect_read_pipe gives: hands what can be read to a protocol."""
 
@@ -120,6 +132,8 @@ cdef class ReadPipeTransport(PipeTransport, AsyncioReadTransport):
             self.loop.schedule(self._end_of_file, (), None)
             return self.become_lost(None)
         if PyBytes_GET_SIZE(data) == self.read_bytes and self.read_bytes < PIPE_READ_BYTES_MAX:
+            if self.read_bytes == PIPE_READ_BYTES_MIN:
+                enlarge_pipe(self.fd)
             self.read_bytes *= 2
         return self.deliver(data)
 

@@ -10,7 +10,9 @@ import os
 import struct
 import termios
 
-from tests.support.net import run, turns
+import pytest
+
+from tests.support.net import only_on, run, turns
 from tests.support.payload import digest, pattern
 from tests.support.pipes import pipe_files, read_pipe, write_all
 from tests.support.recorders import Recorder
@@ -229,6 +231,25 @@ def test_another_protocol(loop):
             writer.write(b"data")
             assert await other.read(4) == b"data"
             protocol.transport.set_protocol(protocol)
+
+    run(loop, main())
+
+
+@only_on("loopx")
+@pytest.mark.parametrize(
+    ("set_bytes", "written_bytes", "bytes_after"),
+    [(None, 65_536, 262_144), (None, 60_000, 65_536), (131_072, 131_072, 131_072)],
+    ids=["full", "not full", "of a size that was set"],
+)
+def test_a_pipe_that_was_full_is_made_larger(loop, set_bytes, written_bytes, bytes_after):
+    async def main():
+        async with read_pipe() as (protocol, writer):
+            if set_bytes is not None:
+                fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, set_bytes)
+            for _ in range(2):
+                writer.write(bytes(written_bytes))
+                assert await protocol.read(written_bytes) == bytes(written_bytes)
+            assert fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ) == bytes_after
 
     run(loop, main())
 

@@ -90,6 +90,37 @@ def test_many_wait_for_one_process(loop):
     assert isinstance(first, asyncio.CancelledError) and rest == [-9] * 4
 
 
+@only_on("loopx")  # and the newest asyncio
+@pytest.mark.parametrize("command", ["exec yes", "head -c 150000 /dev/zero; exec sleep 60"])
+def test_waiting_for_a_process_whose_output_nobody_reads(loop, command):
+    async def main():
+        process = await start(command, stdout=asyncio.subprocess.PIPE)
+        await process.stdout.read(10)
+        await asyncio.sleep(0.1)                 # the reader has paused
+        process.kill()
+        assert await asyncio.wait_for(process.wait(), 5) == -9
+        read_bytes = len(await process.stdout.read())
+        assert read_bytes > 131_072              # what is there can still be read, to its end
+        assert process.stdout.at_eof()
+
+    run(loop, main())
+
+
+@only_on("loopx")
+def test_waiting_for_a_process_whose_output_another_holds(loop):
+    async def main():
+        process = await start("sleep 60 & echo $!; exit 3", stdout=asyncio.subprocess.PIPE)
+        holder = int(await process.stdout.readline())
+        try:
+            assert await asyncio.wait_for(process.wait(), 5) == 3
+            assert not process.stdout.at_eof()
+        finally:
+            os.kill(holder, signal.SIGKILL)
+        assert await process.stdout.read() == b""
+
+    run(loop, main())
+
+
 def test_a_handler_of_sigchld(loop):
     """It is the user's: it runs, and takes nothing from the loop."""
     seen = []
