@@ -19,6 +19,7 @@ from matplotlib.axes import Axes  # noqa: E402
 
 from bench.loop_colours import colour  # noqa: E402
 from bench.loops import REFERENCE  # noqa: E402
+from bench.rows import SERVED_GROUPS  # noqa: E402
 from bench.tables import loops_of, rows_of  # noqa: E402
 
 DOTS_PER_INCH = 130
@@ -36,7 +37,7 @@ def write_charts(report: Json, folder: Path) -> list[Path]:
     written = []
     if rows := rows_of(report, ["demo"]):
         written.append(draw_demo(rows, folder / f"{report['name']}.png"))
-    for group in ("echo", "web", "micro", "memory"):
+    for group in (*SERVED_GROUPS, "micro", "memory"):
         rows = [row for row in rows_of(report, [group]) if REFERENCE in row["summary"]]
         if rows:
             written.append(draw_ratios(rows, group, folder / f"{report['name']}-{group}.png"))

@@ -35,15 +35,19 @@ WRK_ERRORS = ("connect_errors", "read_errors", "write_errors", "not_200", "timeo
 
 def run_echo_load(
     server: Server, connections: int, size_bytes: int, seconds: float,
-    ca_file: Path | None = None, warm_up: bool = True,
+    ca_file: Path | None = None, warm_up: bool = True, *, answer_bytes: int | None = None,
 ) -> Metrics:
-    """Drive an echo server and return requests_per_second, cpu_us_per_request, latencies in us."""
+    """Drive an echo server and return requests_per_second, cpu_us_per_request, latencies in us.
+
+    One of transfers answers with ``answer_bytes``.
+    """
     warmup_seconds = ECHO_WARMUP_SECONDS if warm_up else WARM_ECHO_WARMUP_SECONDS
     command = [
         str(executable("echo_load")),
         *(("--host", server.unix_name) if server.unix_name else ("--port", str(server.port))),
         *("--server-pid", str(server.pid)),
         *("--connections", str(connections), "--size", str(size_bytes)),
+        *("--answer", str(size_bytes if answer_bytes is None else answer_bytes)),
         *("--seconds", str(seconds), "--warmup", str(warmup_seconds)),
     ]
     if ca_file is not None:

@@ -15,6 +15,7 @@ import altair as alt
 from bench.leads import FIGURES, Lead
 from bench.loop_colours import colour
 from bench.loops import REFERENCE
+from bench.rows import SERVED_GROUPS
 from bench.tables import loops_of, mark_if_saturated, number, rows_of
 
 WIDTH = 760
@@ -31,12 +32,12 @@ Chart = alt.LayerChart | alt.FacetChart | alt.HConcatChart | alt.VConcatChart | 
 
 def charts_of(report: Json, group: str) -> Chart | None:
     """Return the chart of a group of rows (a table's name), or None for a table without one."""
-    groups = ["echo", "web"] if group == "latency" else [group]
+    groups = SERVED_GROUPS if group == "latency" else (group,)
     rows = [row for row in rows_of(report, groups) if row["summary"]]
     if not rows:
         return None
     match group:
-        case "echo" | "web":
+        case "echo" | "transfer" | "web":
             return styled(alt.hconcat(
                 ratio_chart(rows, "requests_per_second", HALF_WIDTH, "linear", "more"),
                 ratio_chart(rows, "cpu_us_per_request", HALF_WIDTH, "linear", "less", False),

@@ -25,12 +25,15 @@ from bench.loops import REFERENCE, SUBJECT
 from bench.paths import BENCH, RESULTS, ROOT
 from bench.report import find_results
 from bench.results import load
+from bench.rows import SERVED_GROUPS
 from bench.tables import Table, describe_rounds, describe_run, make_tables, number
 
 DEFAULT_OUTPUT = BENCH / "report.html"
 TEMPLATE = "report.jinja"
 TRIES = re.compile(r"tr[iy]")  # bench/.gitignore knows them as well
-FIRST_GROUPS = ("demo", "echo", "web", "micro", "memory", "profile", "idle", "instructions")
+FIRST_GROUPS = (
+    "demo", *SERVED_GROUPS, "micro", "memory", "profile", "idle", "instructions",
+)
 
 Json = dict[str, Any]
 

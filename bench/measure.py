@@ -22,6 +22,7 @@ from bench.clients import Metrics, idle_connections, run_echo_load, run_wrk
 from bench.core_distance import core_distance
 from bench.loops import loop_command
 from bench.machine_use import machine_use
+from bench.micro import WITH_BOTH_CORES
 from bench.paths import LOAD_CORE, SERVER_CORE
 from bench.processes import RunError, Server, run_pinned
 from bench.results import is_disturbed
@@ -106,6 +107,8 @@ def server_command(row: Row, loop: str, ca_file: Path | None) -> list[str]:
     command = loop_command(loop, "bench.servers", "--kind", row.kind)
     if "size_bytes" in row.parameters:
         command += ["--size", str(row.parameters["size_bytes"])]
+    if "answer_bytes" in row.parameters:
+        command += ["--answer", str(row.parameters["answer_bytes"])]
     if ca_file is not None:
         command += ["--ca", str(ca_file)]
     return command
@@ -136,8 +139,10 @@ def measure_window(
     if row.group == "web":
         url = url_of(server, ca_file)
         return run_wrk(server, url, connections, whole_seconds(seconds), warm_up)
+    size_bytes = row.parameters["size_bytes"]
+    answer_bytes = row.parameters.get("answer_bytes", size_bytes)
     return run_echo_load(
-        server, connections, row.parameters["size_bytes"], seconds, ca_file, warm_up
+        server, connections, size_bytes, seconds, ca_file, warm_up, answer_bytes=answer_bytes
     )
 
 
@@ -186,7 +191,7 @@ def measure_idle_memory(row: Row, loop: str) -> Metrics:
 def measure_micro(row: Row, loop: str) -> Metrics:
     """Run a micro-benchmark in a fresh process, on the server's core."""
     cores = [SERVER_CORE]
-    if row.kind == "threadsafe-other-thread":
+    if row.kind in WITH_BOTH_CORES:
         cores.append(LOAD_CORE)
     command = loop_command(loop, "bench.micro", "--bench", row.kind)
     with machine_use(None) as use:

@@ -12,7 +12,9 @@ import asyncio
 import gc
 import json
 import resource
+import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -36,6 +38,9 @@ THREADSAFE_CALLS = 20_000
 LOOP_CYCLES = 200
 LOOPS_MADE = 1_000
 FAR_SECONDS = 3_600.0
+LOOKUPS = 2_000
+CHILD_OUTPUT_MIB = 128
+CHILD_READ_BYTES = 65_536
 CLOSE_TIMERS = 2_000
 CLOSE_TIMERS_AFTER_SECONDS = 0.05
 CLOSE_TIMERS_APART_SECONDS = 0.0001
@@ -217,6 +222,43 @@ def threadsafe_other_thread(loop: asyncio.AbstractEventLoop) -> Sample:
     return seconds, THREADSAFE_CALLS
 
 
+def lookups(loop: asyncio.AbstractEventLoop) -> Sample:
+    """``getaddrinfo`` of a name that needs no server, one after the other."""
+
+    async def look_up() -> None:
+        for _ in range(LOOKUPS):
+            if not await loop.getaddrinfo("localhost", 80, type=socket.SOCK_STREAM):
+                raise RuntimeError("localhost has no address")
+
+    began = perf_counter()
+    loop.run_until_complete(look_up())
+    return perf_counter() - began, LOOKUPS
+
+
+def child_output(loop: asyncio.AbstractEventLoop) -> Sample:
+    """The output of a child that writes as fast as it can, read by a StreamReader; a MiB."""
+
+    async def read_all(path: str) -> int:
+        child = await asyncio.create_subprocess_exec("cat", path, stdout=asyncio.subprocess.PIPE)
+        assert child.stdout is not None
+        read_bytes = 0
+        while data := await child.stdout.read(CHILD_READ_BYTES):
+            read_bytes += len(data)
+        if await child.wait():
+            raise RuntimeError(f"cat ended with {child.returncode}")
+        return read_bytes
+
+    with tempfile.NamedTemporaryFile(prefix="bench-") as file:
+        file.write(bytes(CHILD_OUTPUT_MIB << 20))
+        file.flush()
+        began = perf_counter()
+        read_bytes = loop.run_until_complete(read_all(file.name))
+        seconds = perf_counter() - began
+    if read_bytes != CHILD_OUTPUT_MIB << 20:
+        raise RuntimeError(f"{read_bytes} bytes were read of {CHILD_OUTPUT_MIB} MiB")
+    return seconds, CHILD_OUTPUT_MIB
+
+
 def loop_cycle(name: str) -> Sample:
     """Make a loop, run ``sleep(0)`` on it once, close it."""
     began = perf_counter()
@@ -238,7 +280,10 @@ BENCHES: dict[str, Callable[[asyncio.AbstractEventLoop], Sample]] = {
     "gather-20000": gather_tasks,
     "threadsafe-own-thread": threadsafe_own_thread,
     "threadsafe-other-thread": threadsafe_other_thread,
+    "lookup-localhost": lookups,
+    "child-output-mib": child_output,
 }
+WITH_BOTH_CORES = ("threadsafe-other-thread", "lookup-localhost", "child-output-mib")
 CYCLE_BENCH = "loop-cycle"
 MADE_BENCH = "loop-made"
 ALL_BENCHES = (*BENCHES, CYCLE_BENCH, MADE_BENCH)

@@ -15,9 +15,11 @@ CONNECTIONS = (1, 64, 512)
 SIZES_BYTES = (64, 1024, 102400)
 IDLE_CONNECTIONS = 10_000
 
-SERVED_GROUPS = ("echo", "web")  # one server can be measured more than once
+SERVED_GROUPS = ("echo", "transfer", "web")  # one server can be measured more than once
 LIMITS = ("c-epoll", "c-uring", "c-uring-bulk")
 BULK_BYTES = 64 * 1024
+TRANSFER_BYTES = 1024 * 1024
+TRANSFER_SMALL_BYTES = 64
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,24 @@ def echo_row(kind: str, connections: int, size_bytes: int, is_anchor: bool) -> R
     )
 
 
+def transfer_row(kind: str, connections: int) -> Row:
+    """Return one row of the transfer group: TRANSFER_BYTES a request, one way, and few back."""
+    request_bytes, answer_bytes = TRANSFER_BYTES, TRANSFER_SMALL_BYTES
+    if kind.startswith("download"):
+        request_bytes, answer_bytes = answer_bytes, request_bytes
+    return Row(
+        name=f"{kind}-{connections}x{TRANSFER_BYTES}",
+        group="transfer",
+        kind=kind,
+        metric="requests_per_second",
+        unit="requests/s",
+        title=f"{kind.replace('-', ', ')}, {connections} x {size_text(TRANSFER_BYTES)}",
+        higher_is_better=True,
+        parameters={"connections": connections, "size_bytes": request_bytes,
+                    "answer_bytes": answer_bytes},
+    )
+
+
 def web_row(kind: str, connections: int, is_anchor: bool) -> Row:
     """Return one row of the web group. A kind that names no answer is a server of hello."""
     service = kind if kind.endswith("-page") else f"{kind}-hello"
@@ -84,6 +104,8 @@ def web_row(kind: str, connections: int, is_anchor: bool) -> Row:
 
 def size_text(size_bytes: int) -> str:
     """Return a size as it is written in tables."""
+    if size_bytes >= 1024 * 1024:
+        return f"{size_bytes // 1024 // 1024} MiB"
     return f"{size_bytes // 1024} KiB" if size_bytes >= 1024 else f"{size_bytes} B"
 
 
@@ -109,6 +131,11 @@ def all_rows() -> list[Row]:
     rows.append(echo_row("protocol", 64, 16384, False))    # between a packet and bulk
     rows += [echo_row(kind, 64, 1024, False) for kind in ("streams-readexactly", "streams-read")]
     rows += [echo_row("unix", connections, 1024, False) for connections in (1, 8, 16, 64)]
+    rows += [
+        transfer_row(kind, connections)
+        for kind in ("upload", "download", "upload-tls", "download-tls")
+        for connections in (4, 64)
+    ]
     rows += [
         web_row(kind, connections, connections == 64)
         for kind in ("aiohttp", "aiohttp-tls", "uvicorn")

@@ -35,10 +35,12 @@ def make_tables(report: Json) -> list[Table]:
     from bench import counting_tables, targets  # which take their cells from here
 
     tables = []
-    for group, make in (("demo", demo_table), ("echo", ratio_table), ("web", ratio_table)):
+    if rows := rows_of(report, ["demo"]):
+        tables.append(demo_table(report, "demo", rows))
+    for group in SERVED_GROUPS:
         if rows := rows_of(report, [group]):
-            tables.append(make(report, group, rows))
-    if rows := rows_of(report, ["echo", "web"]):
+            tables.append(ratio_table(report, group, rows))
+    if rows := rows_of(report, SERVED_GROUPS):
         tables.append(latency_table(report, rows))
     for group in ("micro", "memory"):
         if rows := rows_of(report, [group]):

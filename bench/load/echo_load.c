@@ -2,6 +2,7 @@
  * Load generator for echo servers: a closed loop on N connections over one epoll instance.
  *
  * Each connection sends one message, reads the whole echo, compares every byte, sends the next.
+ * With --answer the echo is longer or shorter than the message: it is repeated, or cut.
  * Neighbouring connections and successive requests carry different messages, so a swapped or
  * stale buffer is caught. Of messages above 16 KiB only one in CHECK_INTERVAL is compared while
  * the measurement lasts; of the others the bytes are counted (MSG_TRUNC: the kernel throws them
@@ -50,7 +51,7 @@ struct connection {
 
 static struct options options;
 static struct connection *connections;
-static char *messages[MESSAGE_VARIANTS];
+static char *messages[MESSAGE_VARIANTS]; /* as long as what comes back, if that is more */
 static char scratch[SCRATCH_BYTES];
 static struct histogram histogram;
 static enum phase phase;
@@ -82,12 +83,14 @@ static uint64_t server_cpu_ns(void)
 static void make_messages(void)
 {
     uint64_t state = 0x9e3779b97f4a7c15u;
+    size_t room = options.answer_bytes > options.size_bytes ? options.answer_bytes
+                                                            : options.size_bytes;
 
     for (int variant = 0; variant < MESSAGE_VARIANTS; variant++) {
-        char *message = malloc(options.size_bytes);
+        char *message = malloc(room);
 
         if (message == NULL)
-            fail("no memory for %zu bytes", options.size_bytes);
+            fail("no memory for %zu bytes", room);
         for (size_t i = 0; i < options.size_bytes; i++) {
             state = state * 6364136223846793005u + 1442695040888963407u;
             message[i] = (char)(state >> 56);
@@ -95,6 +98,8 @@ static void make_messages(void)
                 message[i] = ' ';
         }
         message[options.size_bytes - 1] = '\n';
+        for (size_t i = options.size_bytes; i < room; i++)
+            message[i] = message[i - options.size_bytes];
         messages[variant] = message;
     }
 }
@@ -134,7 +139,7 @@ static void send_more(struct connection *connection)
 static void start_message(struct connection *connection, uint64_t now_ns)
 {
     connection->message = messages[connection->requests % MESSAGE_VARIANTS];
-    connection->is_checked = options.size_bytes <= ALWAYS_CHECKED_BYTES || phase != MEASURING ||
+    connection->is_checked = options.answer_bytes <= ALWAYS_CHECKED_BYTES || phase != MEASURING ||
                              connection->requests % CHECK_INTERVAL == 0;
     connection->requests++;
     connection->sent_bytes = 0;
@@ -160,7 +165,7 @@ static void finish_message(struct connection *connection)
 /* Takes what has arrived and compares it; true when the echo is complete. */
 static bool receive_some(struct connection *connection, ssize_t *received)
 {
-    size_t expected = options.size_bytes - connection->received_bytes;
+    size_t expected = options.answer_bytes - connection->received_bytes;
     size_t room = expected + 1 < SCRATCH_BYTES ? expected + 1 : SCRATCH_BYTES;
 
     if (connection->message == NULL)
@@ -171,15 +176,15 @@ static bool receive_some(struct connection *connection, ssize_t *received)
         return false;
     if (*received == CHANNEL_CLOSED)
         fail("connection %u: closed by the server after %zu of %zu bytes", index_of(connection),
-             connection->received_bytes, options.size_bytes);
+             connection->received_bytes, options.answer_bytes);
     if ((size_t)*received > expected)
-        fail("connection %u: more bytes came back than were sent", index_of(connection));
+        fail("connection %u: more bytes came back than are to", index_of(connection));
     if (connection->is_checked &&
         memcmp(scratch, connection->message + connection->received_bytes,
                (size_t)*received) != 0)
         fail("connection %u: the echo differs from what was sent", index_of(connection));
     connection->received_bytes += (size_t)*received;
-    return connection->received_bytes == options.size_bytes;
+    return connection->received_bytes == options.answer_bytes;
 }
 
 static void on_readable(struct connection *connection)
@@ -204,7 +209,7 @@ static void check_stalls(uint64_t now_ns)
 
         if (connection->message != NULL && now_ns > connection->started_ns + timeout_ns)
             fail("connection %u: no complete echo for %u s (%zu of %zu bytes)", i,
-                 options.timeout_seconds, connection->received_bytes, options.size_bytes);
+                 options.timeout_seconds, connection->received_bytes, options.answer_bytes);
     }
 }
 

@@ -20,6 +20,7 @@ struct options {
     double seconds;
     double warmup_seconds;
     size_t size_bytes;
+    size_t answer_bytes; /* as many as are sent, if not given */
     unsigned connections;
     unsigned timeout_seconds; /* for connecting, for the handshake and for one whole echo */
     pid_t server_pid;
@@ -31,8 +32,8 @@ static inline void usage(const char *program)
 {
     fprintf(stderr,
             "usage: %s (--port N [--host 127.0.0.1] | --host @NAME) [--connections 64]\n"
-            "       [--size 1024] [--seconds 2] [--warmup 0.5] [--timeout 5]\n"
-            "       [--server-pid PID] [--ca FILE] [--source ADDRESS] [--idle]\n",
+            "       [--size 1024] [--answer SIZE] [--seconds 2] [--warmup 0.5]\n"
+            "       [--timeout 5] [--server-pid PID] [--ca FILE] [--source ADDRESS] [--idle]\n",
             program);
     exit(2);
 }
@@ -45,6 +46,7 @@ static inline struct options parse_options(int argc, char **argv)
         { "port", required_argument, NULL, 'p' },
         { "connections", required_argument, NULL, 'c' },
         { "size", required_argument, NULL, 's' },
+        { "answer", required_argument, NULL, 'a' },
         { "seconds", required_argument, NULL, 'd' },
         { "warmup", required_argument, NULL, 'w' },
         { "timeout", required_argument, NULL, 't' },
@@ -63,6 +65,7 @@ static inline struct options parse_options(int argc, char **argv)
         case 'S': options.source = optarg; break;
         case 'p': options.port = (uint16_t)atoi(optarg); break;
         case 'c': options.connections = (unsigned)atoi(optarg); break;
+        case 'a': options.answer_bytes = (size_t)atol(optarg); break;
         case 's': options.size_bytes = (size_t)atol(optarg); break;
         case 'd': options.seconds = atof(optarg); break;
         case 'w': options.warmup_seconds = atof(optarg); break;
@@ -76,6 +79,8 @@ static inline struct options parse_options(int argc, char **argv)
     if (optind != argc || options.connections == 0 || options.size_bytes == 0
         || (options.port == 0 && options.host[0] != '@'))
         usage(argv[0]);
+    if (options.answer_bytes == 0)
+        options.answer_bytes = options.size_bytes;
     return options;
 }
 

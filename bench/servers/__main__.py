@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from bench.loops import LOOPS, new_event_loop
-from bench.servers import echo
+from bench.servers import echo, transfer
 
 ALLOCATOR_BLOCK_BYTES = 4 * 2**20
 WEB_KINDS = ("aiohttp", "aiohttp-tls", "aiohttp-page", "uvicorn")
@@ -21,8 +21,9 @@ WEB_KINDS = ("aiohttp", "aiohttp-tls", "aiohttp-page", "uvicorn")
 
 def starter_of(kind: str) -> echo.Starter:
     """Return the coroutine function that starts a server of this kind."""
-    if kind in echo.STARTERS:
-        return echo.STARTERS[kind]
+    for starters in (echo.STARTERS, transfer.STARTERS):
+        if kind in starters:
+            return starters[kind]
     from bench.servers import web
 
     return web.STARTERS[kind]
@@ -53,15 +54,17 @@ def main() -> int:
     """Serve one kind of server on one loop."""
     parser = argparse.ArgumentParser(prog="python -m bench.servers", description=main.__doc__)
     parser.add_argument("--loop", required=True, choices=LOOPS)
-    parser.add_argument("--kind", required=True, choices=[*echo.STARTERS, *WEB_KINDS])
+    kinds = [*echo.STARTERS, *transfer.STARTERS, *WEB_KINDS]
+    parser.add_argument("--kind", required=True, choices=kinds)
     parser.add_argument("--size", type=int, default=1024, help="bytes of a message")
+    parser.add_argument("--answer", type=int, default=0, help="bytes of an answer (transfers)")
     parser.add_argument("--ca", type=Path, help="where to write the authority (TLS kinds)")
     arguments = parser.parse_args()
     hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
     if arguments.kind != "aiohttp-page":
         warm_allocator()
-    options = echo.EchoOptions(size_bytes=arguments.size, ca_file=arguments.ca)
+    options = echo.EchoOptions(arguments.size, arguments.ca, arguments.answer)
     with asyncio.Runner(loop_factory=lambda: new_event_loop(arguments.loop)) as runner:
         runner.run(serve(arguments.kind, options))
     return 0

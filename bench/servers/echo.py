@@ -29,6 +29,7 @@ class EchoOptions:
 
     size_bytes: int
     ca_file: Path | None
+    answer_bytes: int = 0      # of transfers alone (bench/servers/transfer.py)
 
     @property
     def buffer_bytes(self) -> int:
