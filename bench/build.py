@@ -44,6 +44,11 @@ PROGRAMS = (
         ("limits/epoll_server.h", "limits/limits.h"),
     ),
     Program(
+        "transfer_epoll",
+        ("limits/transfer_epoll.c",),
+        ("limits/epoll_server.h", "limits/limits.h"),
+    ),
+    Program(
         "echo_tls",
         ("limits/echo_tls.c",),
         ("limits/epoll_server.h", "limits/limits.h"),

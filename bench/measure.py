@@ -101,6 +101,9 @@ def server_command(row: Row, loop: str, ca_file: Path | None) -> list[str]:
             return [str(executable("echo_tls")), str(pem_file)]
         except BuildError as error:
             raise RunError(str(error)) from error
+    if loop in LIMITS and row.group == "transfer":
+        sizes = (row.parameters[name] for name in ("size_bytes", "answer_bytes"))
+        return [str(executable("transfer_epoll")), *map(str, sizes)]
     if loop in LIMITS:
         program, *mode = LIMIT_COMMANDS[loop]
         return [str(executable(program)), *mode]

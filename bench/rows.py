@@ -68,7 +68,10 @@ def echo_row(kind: str, connections: int, size_bytes: int, is_anchor: bool) -> R
 
 
 def transfer_row(kind: str, connections: int) -> Row:
-    """Return one row of the transfer group: TRANSFER_BYTES a request, one way, and few back."""
+    """Return one row of the transfer group: TRANSFER_BYTES a request, one way, and few back.
+
+    Its C server has no TLS.
+    """
     request_bytes, answer_bytes = TRANSFER_BYTES, TRANSFER_SMALL_BYTES
     if kind.startswith("download"):
         request_bytes, answer_bytes = answer_bytes, request_bytes
@@ -82,6 +85,7 @@ def transfer_row(kind: str, connections: int) -> Row:
         higher_is_better=True,
         parameters={"connections": connections, "size_bytes": request_bytes,
                     "answer_bytes": answer_bytes},
+        limits=() if kind.endswith("tls") else LIMITS[:1],
     )
 
 

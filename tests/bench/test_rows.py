@@ -63,8 +63,15 @@ TRANSFER_ROWS = [row for row in all_rows() if row.group == "transfer"]
 def test_transfers_are_measured(row):
     if row.kind.endswith("tls") and not has_openssl():
         pytest.skip("OpenSSL's headers are missing")
-    figures = measure(row, "loopx", 0.1)
-    assert figures["requests"] > 0 and figures["p50_us"] > 0
+    for loop in ("loopx", *row.limits):
+        figures = measure(row, loop, 0.1)
+        assert figures["requests"] > 0 and figures["p50_us"] > 0
+
+
+def test_a_c_limit_stands_beside_transfers_without_tls():
+    assert {(row.kind.endswith("tls"), row.limits) for row in TRANSFER_ROWS} == {
+        (True, ()), (False, ("c-epoll",)),
+    }
 
 
 @contextmanager
