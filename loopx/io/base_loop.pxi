@@ -37,6 +37,7 @@ cdef class BaseLoop(Scheduler):
     cdef char *datagram_space        # what datagrams are received into; NULL until needed
     cdef PyObject *receive_space     # bytes that sock_recv fills next; NULL or nobody else's
     cdef BulkSpace bulk_space        # what bulk is received into next
+    cdef int pipes_enlarged          # by transports that are not closed
     cdef dict loop_keyword           # {"loop": self} while it runs, else None
     cdef dict readers                # descriptor: DescriptorWatch (add_reader)
     cdef dict writers                # descriptor: DescriptorWatch (add_writer)

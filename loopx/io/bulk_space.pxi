@@ -24,7 +24,7 @@ cdef struct BulkSpace:
     Py_ssize_t last_bytes            # how much the last receive brought: so may the next
 
 
-cdef object receive_bulk(BulkSpace *space, int fd, Py_ssize_t length_max, ReadFunction read):
+cdef object receive_bulk(BulkSpace *space, int fd, Py_ssize_t length_max):
     """As receive_bytes(), for at most BULK_SPACE_BYTES."""
     cdef PyObject *item
     cdef PyThreadState *released
@@ -34,11 +34,11 @@ cdef object receive_bulk(BulkSpace *space, int fd, Py_ssize_t length_max, ReadFu
     if space.last_bytes >= BULK_ASKED_BYTES_MIN and bulk_space_is_out(space):
         there = bytes_there(fd)
         if there >= BULK_ASKED_BYTES_MIN:
-            return receive_bytes(fd, min(there, length_max), read)
+            return receive_bytes(fd, min(there, length_max), receive_now)
     item = bulk_space_take(space)
     target = PyBytes_AS_STRING(<object>item)
     released = release_gil_for_others(length_max)
-    length = read(fd, target, length_max)
+    length = receive_now(fd, target, length_max)
     error = errno
     take_gil_back(released)
     if length >= 0:
@@ -59,13 +59,19 @@ cdef object receive_bulk(BulkSpace *space, int fd, Py_ssize_t length_max, ReadFu
 
 
 cdef int bytes_there(int fd) noexcept:
-    """How many bytes a stream socket or a pipe has. Of datagrams, which may be cut there, 0."""
-    cdef int socket_type, there = 0
-    cdef socklen_t length = sizeof(socket_type)
-    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &socket_type, &length) < 0
-            or socket_type == SOCK_STREAM):
+    """How many bytes a stream socket has. 0 of messages, which may be cut there."""
+    cdef int there = 0
+    if not has_messages(fd):
         ioctl(fd, FIONREAD, &there)
     return there
+
+
+cdef bint has_messages(int fd) noexcept:
+    """Whether it is a socket that loses what is beyond the room for a message."""
+    cdef int socket_type
+    cdef socklen_t length = sizeof(socket_type)
+    return (getsockopt(fd, SOL_SOCKET, SO_TYPE, &socket_type, &length) == 0
+            and socket_type != SOCK_STREAM)
 
 
 cdef inline object cut_to_length(PyObject *item, Py_ssize_t length):

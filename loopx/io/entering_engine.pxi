@@ -4,8 +4,14 @@
 
 cdef enum:
     CALL_IS_LONG = 8             # submissions from which on the GIL is worth releasing
-    COLLECT_ROUNDS = 64          # how often completions are read before they are acted upon
+    RECEIVED_MAX = 80            # about as many completions with data are collected at a time
     BUSY_TURNS_MAX = 1           # turns with something to run that may go by without a look
+
+
+cdef inline bint has_received(io_uring_cqe *cqe) noexcept:
+    """Whether it carries data, or found no buffer for it."""
+    return cqe.flags & IORING_CQE_F_BUFFER != 0 or cqe.res == -ENOBUFS
+
 
 @cython.nonecheck(False)
 cdef class EnteringEngine(CollectingEngine):
@@ -19,13 +25,21 @@ cdef class EnteringEngine(CollectingEngine):
         cdef int result
         if self.bulk_dispatched and ring_unsubmitted(&self.ring):
             self.do_kernel_work_first()
-        self.system_calls += 1
-        self.enters += 1
+        self.count_enter()
         if min_complete or ring_unsubmitted(&self.ring) >= CALL_IS_LONG:
             with nogil:
                 result = ring_enter(&self.ring, min_complete, timeout_ns)
         else:
             result = ring_enter(&self.ring, min_complete, timeout_ns)
+        return self.check_entered(result)
+
+    @cython.final
+    cdef inline void count_enter(self) noexcept:
+        self.system_calls += 1
+        self.enters += 1
+
+    @cython.final
+    cdef inline int check_entered(self, int result) except -1:
         if result >= 0 or result == -ETIME or result == -EBUSY or result == -EAGAIN:
             return 0     # EBUSY, EAGAIN: drain and come back; what was not taken stays queued
         if result == -EINTR:
@@ -33,23 +47,25 @@ cdef class EnteringEngine(CollectingEngine):
         raise OSError(-result, f"io_uring_enter: {os.strerror(-result)}")
 
     @cython.final
-    cdef void do_kernel_work_first(self) noexcept:
+    cdef int do_kernel_work_first(self) except -1:
         """Have the kernel tell what polls have found before it makes new ones.
 
         A new poll tells at once of what is there when it is made. Told after that, who had
         nothing yet when the last turn's were told would come behind all of this turn's, too.
         """
-        cdef unsigned int ready_before
-        cdef int attempt
-        for attempt in range(COLLECT_ROUNDS):
-            if not ring_has_kernel_work(&self.ring):
+        cdef unsigned int ready = ring_completions_ready(&self.ring), seen = 0, received = 0
+        while ring_has_kernel_work(&self.ring):
+            while seen < ready:
+                received += has_received(ring_completion(&self.ring, seen))
+                seen += 1
+            if received >= RECEIVED_MAX:
                 break
-            ready_before = ring_completions_ready(&self.ring)
-            self.system_calls += 1
-            self.enters += 1
-            ring_do_kernel_work(&self.ring)
-            if ring_completions_ready(&self.ring) == ready_before:
-                break                             # the flag may stay set, see has_come()
+            self.count_enter()
+            self.check_entered(ring_do_kernel_work(&self.ring))
+            ready = ring_completions_ready(&self.ring)
+            if ready == seen:                     # the flag may stay set, see has_come()
+                break
+        return 0
 
     @cython.final
     cdef long long spin_first(self, long long timeout_ns) except -2:

@@ -7,7 +7,7 @@ cdef enum:
     RING_ENTRIES = 256
     COMPLETION_ENTRIES = 1024    # with the buffers' ring under 64 KiB of locked memory
     SUBMIT_ATTEMPTS = 4
-    RECEIVED_MAX = 80            # about as many of them may carry data, or find no buffer for it
+    COLLECT_ROUNDS = 64          # how often completions are read before they are acted upon
     KERNEL_WORK_MAX = 20         # that one call which does not sleep makes (Linux 6.13)
     TAKE_BACK_TIMEOUT_NS = 10000000
 
@@ -301,7 +301,7 @@ cdef class RingEngine(EnteringEngine):
                 cqe = ring_completion(&self.ring, index)
                 if cqe.user_data:
                     self.collect_one(<Operation *><size_t>cqe.user_data, cqe.res, cqe.flags)
-                received += cqe.flags & IORING_CQE_F_BUFFER or cqe.res == -ENOBUFS
+                received += has_received(cqe)
             ring_consume(&self.ring, count)
             if received >= RECEIVED_MAX or not (
                     ring_has_overflowed(&self.ring)

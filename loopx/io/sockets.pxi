@@ -33,7 +33,7 @@ cdef object receive_now_or_none(BaseLoop loop, sock, nbytes):
         if length_max > BULK_SPACE_BYTES or loop.is_elsewhere():   # without a GIL, by mistake
             data = receive_bytes(fd, length_max, receive_now)
         elif length_max > SPACE_BYTES_MAX:
-            data = receive_bulk(&loop.bulk_space, fd, length_max, receive_now)
+            data = receive_bulk(&loop.bulk_space, fd, length_max)
         else:
             data = receive_into_space(loop, fd, length_max)
         if type(data) is int:

@@ -81,9 +81,9 @@ cdef inline void ring_consume(Ring *ring, unsigned int count) noexcept nogil:
     loopx_store_release(cq.khead, cq.khead[0] + count)
 
 
-cdef inline void ring_do_kernel_work(Ring *ring) noexcept nogil:
-    """Have deferred task work done, without submitting anything."""
-    io_uring_enter2(ring.fd, 0, 0, IORING_ENTER_GETEVENTS | ring.enter_flags, NULL, 8)
+cdef inline int ring_do_kernel_work(Ring *ring) noexcept nogil:
+    """Have deferred task work done, without submitting anything. Minus errno where that failed."""
+    return io_uring_enter2(ring.fd, 0, 0, IORING_ENTER_GETEVENTS | ring.enter_flags, NULL, 8)
 
 
 cdef inline int ring_enter(Ring *ring, unsigned int min_complete,

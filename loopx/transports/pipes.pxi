@@ -9,7 +9,9 @@
 cdef enum:
     PIPE_READ_BYTES_MIN = 65536       # what a pipe holds unless it was made larger
     PIPE_READ_BYTES_MAX = 131072      # what a StreamReader takes before it pauses
-    PIPE_BYTES = 262144
+    PIPE_BYTES = 262144               # of one that was made larger
+    PIPES_ENLARGED_MAX = 32           # a loop's, at the same time
+    MESSAGE_BYTES_MAX = 262144        # of what is read whole or loses its rest; as asyncio's
 
 
 cdef class PipeTransport(DescriptorTransport):
@@ -83,21 +85,11 @@ cdef class PipeTransport(DescriptorTransport):
         return f"<{name} {'closing' if self.closing else 'open'} fd={self.fd} {self.activity()}>"
 
 
-cdef void enlarge_pipe(int fd) noexcept:
-    """Have a pipe that was full, and is as large as they are made, hold more; what is none stays.
-
-    A writer waits where it is full, and a reader that has to wake makes it wait for long. What is
-    read at once is less, or a StreamReader would pause and resume each time. The kernel refuses
-    it to a user who has very many such pipes.
-    """
-    if fcntl(fd, F_GETPIPE_SZ) == PIPE_READ_BYTES_MIN:
-        fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES)
-
-
 cdef class ReadPipeTransport(PipeTransport, AsyncioReadTransport):
     """What connect_read_pipe gives: hands what can be read to a protocol."""
 
     cdef Py_ssize_t read_bytes        # what the next read asks for
+    cdef bint is_enlarged
 
     cdef str activity(self):
         return "paused" if self.paused else "reading"
@@ -133,9 +125,26 @@ cdef class ReadPipeTransport(PipeTransport, AsyncioReadTransport):
             return self.become_lost(None)
         if PyBytes_GET_SIZE(data) == self.read_bytes and self.read_bytes < PIPE_READ_BYTES_MAX:
             if self.read_bytes == PIPE_READ_BYTES_MIN:
-                enlarge_pipe(self.fd)
+                self.enlarge_pipe()
             self.read_bytes *= 2
         return self.deliver(data)
+
+    cdef void enlarge_pipe(self) noexcept:
+        """Have a pipe that was full, and is as large as they are made, hold more.
+
+        A writer waits where it is full, and a reader that has to wake makes it wait for long. Few
+        at a time: the kernel lets a user have 64 MiB of pipes, and makes those beyond it small.
+        """
+        if (self.loop.pipes_enlarged < PIPES_ENLARGED_MAX
+                and fcntl(self.fd, F_GETPIPE_SZ) == PIPE_READ_BYTES_MIN    # -1: it is no pipe
+                and fcntl(self.fd, F_SETPIPE_SZ, PIPE_BYTES) >= 0):
+            self.is_enlarged = True
+            self.loop.pipes_enlarged += 1
+
+    cdef int close_descriptor(self) except -1:
+        self.loop.pipes_enlarged -= self.is_enlarged
+        self.is_enlarged = False
+        return PipeTransport.close_descriptor(self)
 
     def _end_of_file(self):
         self.protocol.eof_received()          # what it returns does not count: a pipe is over
@@ -296,9 +305,10 @@ cdef ReadPipeTransport make_read_pipe_transport(BaseLoop loop, pipe, protocol, w
     operation_init(&transport.receive_operation, transport, on_pipe_ready, -1)
     transport.receive_operation.kind = POLL
     transport.receive_operation.events = POLLIN
-    transport.read_bytes = PIPE_READ_BYTES_MIN
     transport.take_over(loop, pipe, protocol, waiter, extra,
                         "Pipe transport is for pipes/sockets only.")
+    transport.read_bytes = (MESSAGE_BYTES_MAX if has_messages(transport.fd)
+                            else PIPE_READ_BYTES_MIN)
     return transport
 
 

@@ -91,7 +91,7 @@ cdef class ReceivingTransport(BulkTransport):
         if self.buffered_protocol:
             self.received_for_buffer(0, 0)
             return self.may_have_left
-        data = receive_bulk(&self.loop.bulk_space, self.fd, self.bulk_bytes, receive_now)
+        data = receive_bulk(&self.loop.bulk_space, self.fd, self.bulk_bytes)
         self.loop.engine.system_calls += 1
         if type(data) is bytes and PyBytes_GET_SIZE(data):
             self.received_bulk(PyBytes_GET_SIZE(data), self.bulk_bytes)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.bulk import settle
+from tests.support.bulk import BULK_BYTES, settle
 from tests.support.net import Peer, only_on, run, turns, with_peer
 from tests.support.pieces import (
     DATA,
@@ -29,7 +29,7 @@ from tests.support.pieces import (
     whole,
     with_bulk,
 )
-from tests.support.recorders import Echo
+from tests.support.recorders import Echo, HalfOpenRecorder
 
 
 class Short(asyncio.Protocol):
@@ -265,5 +265,58 @@ def test_bulk_without_an_end_leaves_others_their_share(loop: asyncio.AbstractEve
             for protocol, _peer in (one, other):
                 protocol.transport.abort()
             assert min(shares) > max(shares) / 8, shares
+
+    run(loop, main())
+
+
+class Counting(asyncio.Protocol):
+    """Counts messages."""
+
+    received = 0
+
+    def data_received(self, data: bytes) -> None:
+        self.received += 1
+
+
+class Bursting(HalfOpenRecorder):
+    """Has the others' peers send when it receives."""
+
+    peers: list[socket.socket]
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        for peer in self.peers:
+            peer.send(b"x")
+
+
+@only_on("loopx")
+def test_before_a_poll_for_bulk_no_more_is_received_than_there_are_buffers(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    """What came is told of before the poll is made, but a part at a time: or receives would find
+    no buffer, end, and be submitted anew."""
+    count = 1_200
+
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            bulk, bulk_peer = await stack.enter_async_context(with_peer(Bursting))
+            bulk.peers = []
+            others = [Counting() for _ in range(count)]
+            for other in others:
+                ours, theirs = socket.socketpair()
+                stack.enter_context(theirs)
+                transport, _ = await loop.create_connection(iter([other]).__next__, sock=ours)
+                stack.callback(transport.abort)
+                bulk.peers.append(theirs)
+            submissions = []
+            for number in range(1, 7):
+                before = loop.stats()["submissions"]
+                bulk_peer.sock.sendall(bytes(BULK_BYTES))
+                await bulk.read(BULK_BYTES)
+                while any(other.received < number for other in others):
+                    await asyncio.sleep(0)
+                submissions.append(loop.stats()["submissions"] - before)
+            assert max(submissions[3:]) < 20, submissions    # the first ones make buffers
+        await turns(3)
 
     run(loop, main())

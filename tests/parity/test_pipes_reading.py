@@ -4,9 +4,11 @@ Runs on asyncio and on loopx; the other end is a blocking file.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import hashlib
 import os
+import socket
 import struct
 import termios
 
@@ -14,7 +16,7 @@ import pytest
 
 from tests.support.net import only_on, run, turns
 from tests.support.payload import digest, pattern
-from tests.support.pipes import pipe_files, read_pipe, write_all
+from tests.support.pipes import over, pipe_files, read_pipe, write_all
 from tests.support.recorders import Recorder
 
 BIG_BYTES = 100_000_000
@@ -250,6 +252,42 @@ def test_a_pipe_that_was_full_is_made_larger(loop, set_bytes, written_bytes, byt
                 writer.write(bytes(written_bytes))
                 assert await protocol.read(written_bytes) == bytes(written_bytes)
             assert fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ) == bytes_after
+
+    run(loop, main())
+
+
+@only_on("loopx")
+def test_few_pipes_are_made_larger_at_a_time(loop):
+    """A user may have 64 MiB of them, and those beyond that are small."""
+
+    async def main():
+        async with contextlib.AsyncExitStack() as stack:
+
+            async def size_of_a_full_one(stack):
+                protocol, writer = await stack.enter_async_context(read_pipe())
+                writer.write(bytes(65_536))
+                await protocol.read(65_536)
+                return fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ)
+
+            sizes_bytes = [await size_of_a_full_one(stack) for _ in range(40)]
+            assert sizes_bytes == [262_144] * 32 + [65_536] * 8
+            await stack.aclose()
+            assert await size_of_a_full_one(stack) == 262_144      # those are closed
+
+    run(loop, main())
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
+def test_messages_are_read_whole(loop, kind):
+    async def main():
+        ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+        with theirs:
+            _, protocol = await loop.connect_read_pipe(Recorder, ours)
+            for length in (200_000, 3, 100_000, 65_537, 131_072):
+                theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1_000_000)
+                theirs.send(bytes(length))
+                assert await protocol.read(length) == bytes(length)
+            await over(protocol)
 
     run(loop, main())
 
