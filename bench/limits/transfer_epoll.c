@@ -1,9 +1,9 @@
 /*
  * A bare server of transfers on epoll: what this machine can take in, or give out, without Python.
  *
- * Single-threaded. Takes SIZE bytes and answers with ANSWER: the request, repeated or cut. What it
- * receives goes into one buffer, what it sends comes from memory that was filled before. What holds
- * of echo_epoll.c holds here: it must not grow features.
+ * Single-threaded. Takes SIZE bytes and answers with ANSWER: the request, cut, or repeated as
+ * load/echo_load.c says. What it receives goes into one buffer, what it sends comes from memory
+ * that was filled before. What holds of echo_epoll.c holds here: it must not grow features.
  *
  * Usage: transfer_epoll SIZE ANSWER
  */
@@ -46,11 +46,17 @@ static const char *answer_to(const char *head)
 {
     for (int i = 0; i < ANSWERS_KEPT; i++) {
         if (answers[i] == NULL) {
-            answers[i] = malloc(answer_bytes + head_bytes_max);
+            answers[i] = malloc(answer_bytes);
             if (answers[i] == NULL)
                 die("malloc", ENOMEM);
-            for (size_t at = 0; at < answer_bytes; at += head_bytes_max)
-                memcpy(answers[i] + at, head, head_bytes_max);
+            for (size_t at = 0; at < answer_bytes; at++) {
+                size_t place = at % head_bytes_max;
+                uint64_t number = at / head_bytes_max;
+
+                answers[i][at] = head[place];
+                if (place < sizeof number)
+                    answers[i][at] ^= (char)(number >> 8 * place);
+            }
         }
         if (memcmp(answers[i], head, head_bytes_max) == 0)
             return answers[i];

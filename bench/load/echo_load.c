@@ -2,7 +2,9 @@
  * Load generator for echo servers: a closed loop on N connections over one epoll instance.
  *
  * Each connection sends one message, reads the whole echo, compares every byte, sends the next.
- * With --answer the echo is longer or shorter than the message: it is repeated, or cut.
+ * With --answer the echo is longer or shorter than the message: it is cut, or repeated, each time
+ * with the repetition's number (8 bytes, little-endian) over its first bytes by exclusive or. What
+ * an echo that is cut leaves out nobody compares.
  * Neighbouring connections and successive requests carry different messages, so a swapped or
  * stale buffer is caught. Of messages above 16 KiB only one in CHECK_INTERVAL is compared while
  * the measurement lasts; of the others the bytes are counted (MSG_TRUNC: the kernel throws them
@@ -98,8 +100,14 @@ static void make_messages(void)
                 message[i] = ' ';
         }
         message[options.size_bytes - 1] = '\n';
-        for (size_t i = options.size_bytes; i < room; i++)
-            message[i] = message[i - options.size_bytes];
+        for (size_t i = options.size_bytes; i < room; i++) {
+            size_t place = i % options.size_bytes;
+            uint64_t number = i / options.size_bytes;
+
+            message[i] = message[place];
+            if (place < sizeof number)
+                message[i] ^= (char)(number >> 8 * place);
+        }
         messages[variant] = message;
     }
 }
@@ -152,6 +160,9 @@ static void finish_message(struct connection *connection)
 {
     uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
 
+    if (connection->sent_bytes < options.size_bytes)
+        fail("connection %u: answered after %zu of %zu bytes", index_of(connection),
+             connection->sent_bytes, options.size_bytes);
     if (phase == MEASURING)
         histogram_record(&histogram, now_ns - connection->started_ns);
     if (phase == DRAINING) {

@@ -1,8 +1,9 @@
 """Servers of transfers: much comes or goes, and little the other way.
 
 Owns the protocols of uploads and downloads, as plain as a user would write them; over TLS 1.3, too.
-Everything runs on the loop's thread. An answer is the request, repeated or cut to the length that
-was agreed upon, so that the load generator can look at it. The kinds are named in ``STARTERS``.
+Everything runs on the loop's thread. An answer is the request, cut or repeated to the length that
+was agreed upon, as bench/load/echo_load.c says, which looks at it. The kinds are named in
+``STARTERS``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,12 @@ from functools import partial
 from bench.servers.echo import (
     BACKLOG, HOST, EchoOptions, Serving, Starter, self_made_context, serving,
 )
+
+
+def numbered(request: bytes, number: int) -> bytes:
+    """Return a repetition of the request with its number, so that none is taken for another."""
+    first = int.from_bytes(request[:8], "little") ^ number
+    return first.to_bytes(8, "little") + request[8:]
 
 
 class UploadProtocol(asyncio.Protocol):
@@ -61,7 +68,8 @@ class DownloadProtocol(asyncio.Protocol):
     def answer_to(self, request: bytes) -> bytes:
         if request not in self.ready:
             times = -(-self.options.answer_bytes // len(request))
-            self.ready[request] = (request * times)[: self.options.answer_bytes]
+            answer = b"".join(numbered(request, number) for number in range(times))
+            self.ready[request] = answer[: self.options.answer_bytes]
         return self.ready[request]
 
 

@@ -5,9 +5,10 @@ Thread: the test's own; servers and loads are children.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from socket import create_server, socket
+from socket import MSG_PEEK, create_server, socket
 
 import pytest
 
@@ -74,13 +75,21 @@ def test_a_c_limit_stands_beside_transfers_without_tls():
     }
 
 
+def twelve(request: bytes) -> bytes:
+    """The right answer to eight bytes."""
+    second = int.from_bytes(request, "little") ^ 1
+    return request + second.to_bytes(8, "little")[:4]
+
+
 @contextmanager
-def answering(answer: Callable[[bytes], bytes]) -> Iterator[int]:
-    """A server of one connection, which takes eight bytes and answers once; its port."""
+def answering(answer: Callable[[bytes], bytes], right: int) -> Iterator[int]:
+    """A server of one connection, which answers so after as many right ones; its port."""
 
     def serve(listener: socket) -> None:
         connection, _ = listener.accept()
         with connection, suppress(ConnectionError):      # who finds it wrong ends at once
+            for _ in range(right):
+                connection.sendall(twelve(connection.recv(8)))
             connection.sendall(answer(connection.recv(8)))
             connection.recv(1)
 
@@ -91,18 +100,39 @@ def answering(answer: Callable[[bytes], bytes]) -> Iterator[int]:
         thread.join()
 
 
-def run_load_of_twelve(port: int) -> str:
-    """Eight bytes a request and twelve an answer."""
-    command = [str(executable("echo_load")), "--port", str(port), "--connections", "1"]
-    command += ["--size", "8", "--answer", "12", "--seconds", "0.1", "--timeout", "1"]
-    return run_pinned(command, [LOAD_CORE], 10)
-
-
+@pytest.mark.parametrize("right", [0, 500], ids=["first", "later"])
 @pytest.mark.parametrize("answer, reason", [
-    (lambda request: request * 2, "more bytes came back than are to"),
-    (lambda request: (request * 2)[:11], "no echo for 1 s"),
-    (lambda request: request + request[4:], "the echo differs from what was sent"),
-], ids=["long", "short", "wrong"])
-def test_a_wrong_answer_to_a_transfer_is_an_error(answer, reason):
-    with answering(answer) as port, pytest.raises(RunError, match=reason):
-        run_load_of_twelve(port)
+    (lambda request: twelve(request) + b"x", "more bytes came back than are to"),
+    (lambda request: twelve(request)[:11], "no (complete )?echo for 1 s"),
+    (lambda request: request + request[:4], "the echo differs from what was sent"),
+], ids=["long", "short", "unnumbered"])
+def test_a_wrong_answer_to_a_transfer_is_an_error(answer, reason, right):
+    """Eight bytes a request and twelve an answer."""
+    command = [str(executable("echo_load")), "--connections", "1", "--timeout", "1"]
+    command += ["--size", "8", "--answer", "12", "--seconds", "2", "--warmup", "0"]
+    with answering(answer, right) as port, pytest.raises(RunError, match=reason):
+        run_pinned([*command, "--port", str(port)], [LOAD_CORE], 10)
+
+
+def test_an_answer_before_all_was_sent_is_an_error():
+    """Of ten megabytes, which no socket holds."""
+    command = [str(executable("echo_load")), "--connections", "1", "--size", "10000000"]
+    command += ["--answer", "8", "--seconds", "1", "--warmup", "0"]
+
+    def serve(listener: socket) -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(ConnectionError):
+            left = 10_000_000
+            head = connection.recv(8, MSG_PEEK)
+            while left:                                  # the first is answered rightly
+                left -= len(connection.recv(min(left, 100_000)))
+            connection.sendall(head)
+            connection.sendall(connection.recv(8))
+            time.sleep(1)
+
+    with create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=[listener], daemon=True)
+        thread.start()
+        with pytest.raises(RunError, match=r"answered after \d+ of 10000000 bytes"):
+            run_pinned([*command, "--port", str(listener.getsockname()[1])], [LOAD_CORE], 10)
+        thread.join()
