@@ -37,7 +37,7 @@ def charts_of(report: Json, group: str) -> Chart | None:
     if not rows:
         return None
     match group:
-        case "echo" | "transfer" | "web":
+        case _ if group in SERVED_GROUPS:
             return styled(alt.hconcat(
                 ratio_chart(rows, "requests_per_second", HALF_WIDTH, "linear", "more"),
                 ratio_chart(rows, "cpu_us_per_request", HALF_WIDTH, "linear", "less", False),

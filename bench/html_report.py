@@ -31,9 +31,7 @@ from bench.tables import Table, describe_rounds, describe_run, make_tables, numb
 DEFAULT_OUTPUT = BENCH / "report.html"
 TEMPLATE = "report.jinja"
 TRIES = re.compile(r"tr[iy]")  # bench/.gitignore knows them as well
-FIRST_GROUPS = (
-    "demo", *SERVED_GROUPS, "micro", "memory", "profile", "idle", "instructions",
-)
+FIRST_GROUPS = ("demo", *SERVED_GROUPS, "micro", "memory", "profile", "idle", "instructions")
 
 Json = dict[str, Any]
 

@@ -142,10 +142,9 @@ def measure_window(
     if row.group == "web":
         url = url_of(server, ca_file)
         return run_wrk(server, url, connections, whole_seconds(seconds), warm_up)
-    size_bytes = row.parameters["size_bytes"]
-    answer_bytes = row.parameters.get("answer_bytes", size_bytes)
     return run_echo_load(
-        server, connections, size_bytes, seconds, ca_file, warm_up, answer_bytes=answer_bytes
+        server, connections, row.parameters["size_bytes"], seconds, ca_file, warm_up,
+        answer_bytes=row.parameters.get("answer_bytes"),
     )
 
 

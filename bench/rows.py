@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 
 from bench.micro import BENCHES, CYCLE_BENCH, MADE_BENCH
 
@@ -42,6 +43,12 @@ class Row:
     limits: tuple[str, ...] = ()
 
 
+# A row of one of SERVED_GROUPS, whose servers are driven by a load generator.
+requests_row = partial(
+    Row, metric="requests_per_second", unit="requests/s", higher_is_better=True
+)
+
+
 def echo_row(kind: str, connections: int, size_bytes: int, is_anchor: bool) -> Row:
     """Return one row of the echo group. To a C server each is the same load, but for TLS.
 
@@ -53,14 +60,11 @@ def echo_row(kind: str, connections: int, size_bytes: int, is_anchor: bool) -> R
         limits = ("c-epoll",)
     if kind == "unix":
         limits = ()
-    return Row(
+    return requests_row(
         name=f"echo-{kind}-{connections}x{size_bytes}",
         group="echo",
         kind=kind,
-        metric="requests_per_second",
-        unit="requests/s",
         title=f"echo, {kind}, {connections} x {size_text(size_bytes)}",
-        higher_is_better=True,
         is_anchor=is_anchor,
         parameters={"connections": connections, "size_bytes": size_bytes},
         limits=limits,
@@ -75,14 +79,11 @@ def transfer_row(kind: str, connections: int) -> Row:
     request_bytes, answer_bytes = TRANSFER_BYTES, TRANSFER_SMALL_BYTES
     if kind.startswith("download"):
         request_bytes, answer_bytes = answer_bytes, request_bytes
-    return Row(
+    return requests_row(
         name=f"{kind}-{connections}x{TRANSFER_BYTES}",
         group="transfer",
         kind=kind,
-        metric="requests_per_second",
-        unit="requests/s",
         title=f"{kind.replace('-', ', ')}, {connections} x {size_text(TRANSFER_BYTES)}",
-        higher_is_better=True,
         parameters={"connections": connections, "size_bytes": request_bytes,
                     "answer_bytes": answer_bytes},
         limits=() if kind.endswith("tls") else LIMITS[:1],
@@ -93,14 +94,11 @@ def web_row(kind: str, connections: int, is_anchor: bool) -> Row:
     """Return one row of the web group. A kind that names no answer is a server of hello."""
     service = kind if kind.endswith("-page") else f"{kind}-hello"
     server, _, answer = service.rpartition("-")
-    return Row(
+    return requests_row(
         name=f"{service}-{connections}",
         group="web",
         kind=kind,
-        metric="requests_per_second",
-        unit="requests/s",
         title=f"{server} {answer}, {connections} connection{'' if connections == 1 else 's'}",
-        higher_is_better=True,
         is_anchor=is_anchor,
         parameters={"connections": connections},
     )

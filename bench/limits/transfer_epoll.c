@@ -2,12 +2,16 @@
  * A bare server of transfers on epoll: what this machine can take in, or give out, without Python.
  *
  * Single-threaded. Takes SIZE bytes and answers with ANSWER: the request, cut, or repeated as
- * load/echo_load.c says. What it receives goes into one buffer, what it sends comes from memory
+ * load/repeated.h says. What it receives goes into one buffer, what it sends comes from memory
  * that was filled before. What holds of echo_epoll.c holds here: it must not grow features.
  *
  * Usage: transfer_epoll SIZE ANSWER
  */
 #include "epoll_server.h"
+
+#include "../load/repeated.h"
+
+#include <stdbool.h>
 
 enum { ANSWERS_KEPT = 16 };
 
@@ -18,6 +22,7 @@ struct connection {
     char *head;            /* as much of the request as the answer is made of */
     const char *answer;    /* that is being sent, else NULL */
     size_t sent_bytes;
+    bool waits_for_room; /* EPOLLOUT is on, and EPOLLIN off */
 };
 
 static size_t size_bytes, answer_bytes, head_bytes_max;
@@ -49,14 +54,8 @@ static const char *answer_to(const char *head)
             answers[i] = malloc(answer_bytes);
             if (answers[i] == NULL)
                 die("malloc", ENOMEM);
-            for (size_t at = 0; at < answer_bytes; at++) {
-                size_t place = at % head_bytes_max;
-                uint64_t number = at / head_bytes_max;
-
-                answers[i][at] = head[place];
-                if (place < sizeof number)
-                    answers[i][at] ^= (char)(number >> 8 * place);
-            }
+            for (size_t at = 0; at < answer_bytes; at++)
+                answers[i][at] = repeated_byte(head, head_bytes_max, at);
         }
         if (memcmp(answers[i], head, head_bytes_max) == 0)
             return answers[i];
@@ -69,21 +68,21 @@ static void send_more(struct connection *connection)
 {
     ssize_t sent = send(connection->fd, connection->answer + connection->sent_bytes,
                         answer_bytes - connection->sent_bytes, MSG_NOSIGNAL);
-    size_t before_bytes = connection->sent_bytes;
+    bool is_all;
 
-    if (sent < 0) {
-        if (errno != EAGAIN)
-            drop(connection);
+    if (sent < 0 && errno != EAGAIN) {
+        drop(connection);
         return;
     }
-    connection->sent_bytes += (size_t)sent;
-    if (connection->sent_bytes == answer_bytes) {
+    connection->sent_bytes += sent < 0 ? 0 : (size_t)sent;
+    is_all = connection->sent_bytes == answer_bytes;
+    if (is_all) {
         connection->answer = NULL;
         connection->received_bytes = connection->head_bytes = 0;
-        if (before_bytes != 0)
-            watch(EPOLL_CTL_MOD, connection->fd, connection, EPOLLIN);
-    } else if (before_bytes == 0) {
-        watch(EPOLL_CTL_MOD, connection->fd, connection, EPOLLOUT);
+    }
+    if (connection->waits_for_room == is_all) {
+        connection->waits_for_room = !is_all;
+        watch(EPOLL_CTL_MOD, connection->fd, connection, is_all ? EPOLLIN : EPOLLOUT);
     }
 }
 

@@ -2,9 +2,8 @@
  * Load generator for echo servers: a closed loop on N connections over one epoll instance.
  *
  * Each connection sends one message, reads the whole echo, compares every byte, sends the next.
- * With --answer the echo is longer or shorter than the message: it is cut, or repeated, each time
- * with the repetition's number (8 bytes, little-endian) over its first bytes by exclusive or. What
- * an echo that is cut leaves out nobody compares.
+ * With --answer the echo is longer or shorter than the message: it is repeated (repeated.h), or
+ * cut, and what that leaves out nobody compares.
  * Neighbouring connections and successive requests carry different messages, so a swapped or
  * stale buffer is caught. Of messages above 16 KiB only one in CHECK_INTERVAL is compared while
  * the measurement lasts; of the others the bytes are counted (MSG_TRUNC: the kernel throws them
@@ -21,6 +20,7 @@
 #include "channel.h"
 #include "histogram.h"
 #include "options.h"
+#include "repeated.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -100,14 +100,8 @@ static void make_messages(void)
                 message[i] = ' ';
         }
         message[options.size_bytes - 1] = '\n';
-        for (size_t i = options.size_bytes; i < room; i++) {
-            size_t place = i % options.size_bytes;
-            uint64_t number = i / options.size_bytes;
-
-            message[i] = message[place];
-            if (place < sizeof number)
-                message[i] ^= (char)(number >> 8 * place);
-        }
+        for (size_t i = options.size_bytes; i < room; i++)
+            message[i] = repeated_byte(message, options.size_bytes, i);
         messages[variant] = message;
     }
 }

@@ -2,8 +2,8 @@
 
 Owns the protocols of uploads and downloads, as plain as a user would write them; over TLS 1.3, too.
 Everything runs on the loop's thread. An answer is the request, cut or repeated to the length that
-was agreed upon, as bench/load/echo_load.c says, which looks at it. The kinds are named in
-``STARTERS``.
+was agreed upon, as bench/load/repeated.h says; the load generator looks at it. The kinds are named
+in ``STARTERS``.
 """
 
 from __future__ import annotations

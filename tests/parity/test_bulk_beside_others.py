@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.support.bulk import BULK_BYTES, settle
+from tests.support.descriptors import room_for_descriptors
 from tests.support.net import Peer, only_on, run, turns, with_peer
 from tests.support.pieces import (
     DATA,
@@ -319,4 +320,5 @@ def test_before_a_poll_for_bulk_no_more_is_received_than_there_are_buffers(
             assert max(submissions[3:]) < 20, submissions    # the first ones make buffers
         await turns(3)
 
-    run(loop, main())
+    with room_for_descriptors(2 * count + 200):
+        run(loop, main())

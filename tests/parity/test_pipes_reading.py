@@ -282,9 +282,9 @@ def test_messages_are_read_whole(loop, kind):
     async def main():
         ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
         with theirs:
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1_000_000)
             _, protocol = await loop.connect_read_pipe(Recorder, ours)
             for length in (200_000, 3, 100_000, 65_537, 131_072):
-                theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1_000_000)
                 theirs.send(bytes(length))
                 assert await protocol.read(length) == bytes(length)
             await over(protocol)

@@ -1,6 +1,6 @@
-"""A process that runs out of descriptors.
+"""A process that runs out of descriptors, or needs many.
 
-Owns the limit while it is lowered, and the descriptors that use it up.  Runs on any thread, but
+Owns the limit while it is another, and the descriptors that use it up.  Runs on any thread, but
 the limit is the whole process's.  It must put both back on every way out.
 """
 
@@ -10,6 +10,8 @@ import contextlib
 import os
 import resource
 from collections.abc import Iterator
+
+import pytest
 
 
 @contextlib.contextmanager
@@ -29,4 +31,17 @@ def descriptors_left(count: int) -> Iterator[None]:
     finally:
         for number in taken:
             os.close(number)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextlib.contextmanager
+def room_for_descriptors(count: int) -> Iterator[None]:
+    """Raise the limit, if it is lower; skip the test where that is not allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < count:
+        pytest.skip(f"a process may have {hard} descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
+    try:
+        yield
+    finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
