@@ -7,7 +7,7 @@ COLOURS = {
     "asyncio": "#7f7f7f", "uvloop": "#1f77b4", "loopx": "#d62728", "rloop": "#ff7f0e",
     "blazio": "#9467bd", "zloop": "#8c564b", "veloxloop": "#e377c2", "loopmini": "#bcbd22",
     "uringcore": "#17becf", "aiofastnet": "#393b79", "c-epoll": "#98df8a", "c-uring": "#2ca02c",
-    "c-uring-bulk": "#006400",
+    "c-uring-bulk": "#006400", "c-epoll-own": "#bfe3b4",
 }
 OTHER_COLOUR = "#c5b0d5"
 

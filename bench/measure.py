@@ -36,6 +36,7 @@ LIMIT_COMMANDS = {
     "c-epoll": ("echo_epoll",),
     "c-uring": ("echo_uring", "multishot"),
     "c-uring-bulk": ("echo_uring", "oneshot"),
+    "c-epoll-own": ("echo_epoll", "own"),
 }
 
 MeasureOnce = Callable[[], Metrics]

@@ -17,7 +17,7 @@ SIZES_BYTES = (64, 1024, 102400)
 IDLE_CONNECTIONS = 10_000
 
 SERVED_GROUPS = ("echo", "transfer", "web")  # one server can be measured more than once
-LIMITS = ("c-epoll", "c-uring", "c-uring-bulk")
+LIMITS = ("c-epoll", "c-uring", "c-uring-bulk", "c-epoll-own")
 BULK_BYTES = 64 * 1024
 TRANSFER_BYTES = 1024 * 1024
 TRANSFER_SMALL_BYTES = 64
@@ -53,9 +53,11 @@ def echo_row(kind: str, connections: int, size_bytes: int, is_anchor: bool) -> R
     """Return one row of the echo group. To a C server each is the same load, but for TLS.
 
     The C servers have no Unix sockets. With TLS the one on epoll stands for what OpenSSL leaves a
-    loop to reach.
+    loop to reach, "c-epoll-own" for what a buffer for each connection and a copy do.
     """
-    limits: tuple[str, ...] = LIMITS if size_bytes >= BULK_BYTES else LIMITS[:2]
+    limits = LIMITS[:3] if size_bytes >= BULK_BYTES else LIMITS[:2]
+    if kind == "buffered":
+        limits += ("c-epoll-own",)
     if kind == "tls":
         limits = ("c-epoll",)
     if kind == "unix":

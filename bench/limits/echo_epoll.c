@@ -5,7 +5,9 @@
  * allocation per message. It owns nothing but its sockets and must not grow features: whatever it
  * does beyond echoing makes the limit that it marks a lie.
  *
- * Usage: echo_epoll
+ * Usage: echo_epoll [own]
+ *
+ * own: a buffer for each connection, which is echoed from a copy, as by a BufferedProtocol.
  */
 #include "epoll_server.h"
 
@@ -14,14 +16,18 @@ struct connection {
     size_t pending_bytes;  /* accepted from the peer, not yet taken by the kernel */
     size_t pending_offset; /* where the unsent part of `pending` begins */
     char *pending;         /* malloc'd only while a write is blocked, else NULL */
+    char *receive_buffer;  /* malloc'd where each has its own */
 };
 
-static char receive_buffer[BULK_BUFFER_BYTES];
+static char shared_buffer[BULK_BUFFER_BYTES]; /* of all connections, or what theirs are copied to */
+static int each_has_its_own;
 
 static void drop(struct connection *connection)
 {
     close(connection->fd);
     free(connection->pending);
+    if (each_has_its_own)
+        free(connection->receive_buffer);
     free(connection);
 }
 
@@ -32,6 +38,9 @@ struct connection *connection_accepted(int fd)
     if (connection == NULL)
         die("calloc", ENOMEM);
     connection->fd = fd;
+    connection->receive_buffer = each_has_its_own ? malloc(BULK_BUFFER_BYTES) : shared_buffer;
+    if (connection->receive_buffer == NULL)
+        die("malloc", ENOMEM);
     return connection;
 }
 
@@ -49,7 +58,7 @@ static void keep_rest(struct connection *connection, const char *rest, size_t by
 
 static void on_readable(struct connection *connection)
 {
-    ssize_t received = recv(connection->fd, receive_buffer, sizeof receive_buffer, 0);
+    ssize_t received = recv(connection->fd, connection->receive_buffer, BULK_BUFFER_BYTES, 0);
     ssize_t sent;
 
     if (received < 0 && errno == EAGAIN)
@@ -58,13 +67,15 @@ static void on_readable(struct connection *connection)
         drop(connection);
         return;
     }
-    sent = send(connection->fd, receive_buffer, (size_t)received, MSG_NOSIGNAL);
+    if (each_has_its_own)
+        memcpy(shared_buffer, connection->receive_buffer, (size_t)received);
+    sent = send(connection->fd, shared_buffer, (size_t)received, MSG_NOSIGNAL);
     if (sent < 0 && errno == EAGAIN)
         sent = 0;
     if (sent < 0)
         drop(connection);
     else if (sent < received)
-        keep_rest(connection, receive_buffer + sent, (size_t)(received - sent));
+        keep_rest(connection, shared_buffer + sent, (size_t)(received - sent));
 }
 
 static void on_writable(struct connection *connection)
@@ -94,7 +105,12 @@ void connection_ready(struct connection *connection)
         on_readable(connection);
 }
 
-int main(void)
+int main(int argument_count, char **arguments)
 {
+    each_has_its_own = argument_count == 2 && strcmp(arguments[1], "own") == 0;
+    if (argument_count != 1 && !each_has_its_own) {
+        fprintf(stderr, "usage: %s [own]\n", arguments[0]);
+        return 2;
+    }
     serve();
 }

@@ -32,6 +32,7 @@ def test_c_limits_stand_beside_every_echo():
     )
     assert {row.parameters["size_bytes"] >= BULK_BYTES
             for row in ECHO_ROWS if "c-uring-bulk" in row.limits} == {True}
+    assert {row.kind for row in ECHO_ROWS if "c-epoll-own" in row.limits} == {"buffered"}
 
 
 @pytest.mark.parametrize("kind", ["buffered", "streams", "sock"])
