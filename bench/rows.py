@@ -53,7 +53,8 @@ def echo_row(kind: str, connections: int, size_bytes: int, is_anchor: bool) -> R
     """Return one row of the echo group. To a C server each is the same load, but for TLS.
 
     The C servers have no Unix sockets. With TLS the one on epoll stands for what OpenSSL leaves a
-    loop to reach, "c-epoll-own" for what a buffer for each connection and a copy do.
+    loop to reach. "c-epoll-own" stands for what is left of that by a BufferedProtocol's buffer for
+    each connection, and the copy that it writes.
     """
     limits = LIMITS[:3] if size_bytes >= BULK_BYTES else LIMITS[:2]
     if kind == "buffered":
