@@ -165,7 +165,7 @@ cdef class CollectingEngine(Engine):
     @cython.final
     cdef inline void copy_piece(self, char **target, int length, unsigned int flags) noexcept:
         cdef int buffer_id = flags >> IORING_CQE_BUFFER_SHIFT
-        # Not memcpy: of that gcc makes `rep movsq` where a profile tells it how often it is called.
+        # Not memcpy: of one whose lengths a profile has gcc makes `rep movsq`, which takes longer.
         memmove(target[0], buffer_address(&self.buffers, buffer_id), length)
         target[0] += length
         buffer_recycle(&self.buffers, buffer_id)

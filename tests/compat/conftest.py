@@ -1,7 +1,7 @@
 """What holds around each of CPython's tests: our loop is asyncio's, and it was really used.
 
-Owns the fixture that says so.  Runs on the thread of the tests.  The checks for leaks around every
-other test hold here as well.
+Owns the fixture that says so, and which of them may leave something open.  Runs on the thread of
+the tests.  The checks for leaks around every other test hold here as well.
 """
 
 from __future__ import annotations
