@@ -39,6 +39,8 @@ LOOP_CYCLES = 200
 LOOPS_MADE = 1_000
 FAR_SECONDS = 3_600.0
 LOOKUPS = 2_000
+LOOKUPS_AT_ONCE = 6_400
+LOOKING_UP = 64
 CHILD_OUTPUT_MIB = 128
 CHILD_READ_BYTES = 65_536
 CLOSE_TIMERS = 2_000
@@ -235,6 +237,27 @@ def lookups(loop: asyncio.AbstractEventLoop) -> Sample:
     return perf_counter() - began, LOOKUPS
 
 
+def lookups_at_once(loop: asyncio.AbstractEventLoop) -> Sample:
+    """The same by 64 tasks."""
+
+    async def look_up_all() -> None:
+        counts = await asyncio.gather(*(look_up() for _ in range(LOOKING_UP)))
+        if sum(counts) < LOOKUPS_AT_ONCE:
+            raise RuntimeError("localhost has no address")
+
+    async def look_up() -> int:
+        return sum(
+            [
+                bool(await loop.getaddrinfo("localhost", 80, type=socket.SOCK_STREAM))
+                for _ in range(LOOKUPS_AT_ONCE // LOOKING_UP)
+            ]
+        )
+
+    began = perf_counter()
+    loop.run_until_complete(look_up_all())
+    return perf_counter() - began, LOOKUPS_AT_ONCE
+
+
 def child_output(loop: asyncio.AbstractEventLoop) -> Sample:
     """The output of a child that writes as fast as it can, read by a StreamReader; a MiB."""
 
@@ -281,9 +304,15 @@ BENCHES: dict[str, Callable[[asyncio.AbstractEventLoop], Sample]] = {
     "threadsafe-own-thread": threadsafe_own_thread,
     "threadsafe-other-thread": threadsafe_other_thread,
     "lookup-localhost": lookups,
+    "lookup-localhost-64": lookups_at_once,
     "child-output-mib": child_output,
 }
-WITH_BOTH_CORES = ("threadsafe-other-thread", "lookup-localhost", "child-output-mib")
+WITH_BOTH_CORES = (
+    "threadsafe-other-thread",
+    "lookup-localhost",
+    "lookup-localhost-64",
+    "child-output-mib",
+)
 CYCLE_BENCH = "loop-cycle"
 MADE_BENCH = "loop-made"
 ALL_BENCHES = (*BENCHES, CYCLE_BENCH, MADE_BENCH)

@@ -27,6 +27,9 @@ _Callback: TypeAlias = Callable[..., object]
 _CallbackOf: TypeAlias = Callable[[*_Ts], object]
 _Coro: TypeAlias = Coroutine[Any, Any, _T] | Generator[Any, None, _T]
 _Future: TypeAlias = asyncio.Future[_T]
+_Waiter: TypeAlias = asyncio.Future[None] | None
+_Extra: TypeAlias = dict[str, Any] | None
+_Protocol: TypeAlias = asyncio.BaseProtocol
 _Context: TypeAlias = Context | None
 # Called as factory(loop, coroutine, **options): name, context, eager_start.
 _TaskFactory: TypeAlias = Callable[..., asyncio.Future[Any]]
@@ -38,6 +41,8 @@ class _TransportOwner(Protocol):
 
     def _attach(self, transport: StreamTransport, /) -> None: ...
     def _detach(self, transport: StreamTransport, /) -> None: ...
+
+_Owner: TypeAlias = _TransportOwner | None
 
 # ---- of native use only ------------------------------------------------------------------
 
@@ -244,6 +249,38 @@ class BaseLoop(Scheduler):
     def _on_signal_bytes(self, data: bytes) -> None:
         """What was written to _signal_wakeup_fd(): a byte each. Not defined here: subclasses do."""
 
+@final
+class Lookup:
+    """What LookupQueue.add_query and add_call return: one name lookup."""
+
+    @property
+    def future(self) -> _Future[Any]: ...
+    def cancel(self) -> None:
+        """Do not begin with it, if no thread has. The future is the caller's to cancel."""
+    def _ended(self) -> None: ...
+
+@final
+class LookupQueue:
+    """Lookups on their way to the threads that do them, and back; `unfinished` has those."""
+
+    def add_query(
+        self,
+        loop: BaseLoop,
+        unfinished: set[Lookup],
+        host: bytes | None,
+        service: bytes | None,
+        hints: tuple[int, ...],
+    ) -> Lookup:
+        """Have getaddrinfo(3) called; `hints`: family, type, protocol, flags. No null bytes."""
+    def add_call(self, loop: BaseLoop, unfinished: set[Lookup], func: _Callback) -> Lookup:
+        """Have func() called."""
+    def end(self) -> None:
+        """No more will be added: work() returns when all is done. From any thread."""
+    def leave_loop(self, unfinished: set[Lookup]) -> None:
+        """The loop is about to be closed: tell it of no more ends."""
+    def work(self) -> None:
+        """Do what is added, on this thread, until end()."""
+
 @disjoint_base
 class SendingTransport(TransportBase):
     """A transport whose writes leave with the turn's submission. Abstract."""
@@ -294,9 +331,9 @@ class DescriptorTransport(SendingTransport):
     its descriptor.
     """
 
-    def get_protocol(self) -> asyncio.BaseProtocol:
+    def get_protocol(self) -> _Protocol:
         """The protocol in use; None, as in asyncio, once connection_lost() has been called."""
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+    def set_protocol(self, protocol: _Protocol) -> None:
         """Use another protocol from now on."""
     def is_closing(self) -> bool:
         """True from close() or abort() on."""
@@ -445,8 +482,8 @@ class Acceptor:
         self,
         loop: LoopCore,
         sock: socket,
-        protocol_factory: Callable[[], asyncio.BaseProtocol],
-        server: _TransportOwner | None,
+        protocol_factory: Callable[[], _Protocol],
+        server: _Owner,
         backlog: int,
     ) -> None: ...
     def start(self) -> None:
@@ -538,11 +575,7 @@ class LoopCore(SocketCalls):
     def _check_not_owned(self, fd: int) -> None:
         """RuntimeError when a transport uses the descriptor."""
     def _make_stream_transport(
-        self,
-        sock: socket,
-        protocol: asyncio.BaseProtocol,
-        waiter: _Future[None] | None = None,
-        server: _TransportOwner | None = None,
+        self, sock: socket, protocol: _Protocol, waiter: _Waiter = None, server: _Owner = None
     ) -> StreamTransport:
         """Take over a connected, non-blocking stream socket; TCP_NODELAY is set on TCP.
 
@@ -550,11 +583,7 @@ class LoopCore(SocketCalls):
         completed. RuntimeError when the loop is closed; the socket is the caller's then.
         """
     def _make_read_pipe_transport(
-        self,
-        pipe: Any,
-        protocol: asyncio.BaseProtocol,
-        waiter: _Future[None] | None = None,
-        extra: dict[str, Any] | None = None,
+        self, pipe: Any, protocol: _Protocol, waiter: _Waiter = None, extra: _Extra = None
     ) -> ReadPipeTransport:
         """Take over a file object of a pipe, FIFO, socket or device; it becomes non-blocking.
 
@@ -563,19 +592,11 @@ class LoopCore(SocketCalls):
         is the caller's then. `extra` is what get_extra_info() knows besides 'pipe'.
         """
     def _make_write_pipe_transport(
-        self,
-        pipe: Any,
-        protocol: asyncio.BaseProtocol,
-        waiter: _Future[None] | None = None,
-        extra: dict[str, Any] | None = None,
+        self, pipe: Any, protocol: _Protocol, waiter: _Waiter = None, extra: _Extra = None
     ) -> WritePipeTransport:
         """As _make_read_pipe_transport."""
     def _make_datagram_transport(
-        self,
-        sock: socket,
-        protocol: asyncio.BaseProtocol,
-        address: Any = None,
-        waiter: _Future[None] | None = None,
+        self, sock: socket, protocol: _Protocol, address: Any = None, waiter: _Waiter = None
     ) -> DatagramTransport:
         """As _make_stream_transport, of datagrams; `address`: where all is sent to."""
     def _wait_readable(self, fd: int) -> _Future[None]:

@@ -50,6 +50,7 @@ include "io/entering_engine.pxi"          # io_uring_enter: spinning, sleeping
 include "io/ring_engine.pxi"              # the engine on io_uring
 include "io/addresses.pxi"                # socket addresses as asyncio shows them
 include "io/base_loop.pxi"                # the loop as the files below see it: scheduler, engine
+include "io/lookups.pxi"                  # getaddrinfo(3) in threads without the GIL
 include "io/readiness.pxi"                # add_reader, add_writer, waiting for a descriptor
 include "io/sockets.pxi"                  # sock_recv, sock_sendall, half of sock_recv_into
 include "io/wakeup.pxi"                   # the self-pipe that signals write to

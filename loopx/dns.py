@@ -9,9 +9,13 @@ could read a file, ask a name service or use the network.
 from __future__ import annotations
 
 import logging
+import re
 import socket
+import sys
+from functools import partial
 from typing import Any, TypeAlias
 
+from loopx._core import Lookup
 from loopx.executor import ExecutorMixin
 
 logger = logging.getLogger("asyncio")
@@ -34,6 +38,9 @@ _INLINE_FLAGS = int(
 )
 
 _NUMERIC_NAMEINFO = int(socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
+
+# What socket.getaddrinfo's IDNA encoding leaves as it is: labels of 1 to 63 ASCII characters.
+_PLAIN_NAME = re.compile(r"(?:[\x01-\-/-\x7f]{1,63}\.)*[\x01-\-/-\x7f]{1,63}\.?")
 
 _PROTOCOL_OF_TYPE = {
     socket.SOCK_STREAM: socket.IPPROTO_TCP,
@@ -109,6 +116,37 @@ def _numeric_lookup(
     return answer
 
 
+def _plain_query(host: Host, port: Port) -> tuple[bytes | None, bytes | None] | None:
+    """Host and service as getaddrinfo(3) takes them, else None: for socket.getaddrinfo to judge.
+
+    Plain are those that it takes as they are: nothing to encode, and nothing to refuse.
+    """
+    if isinstance(host, str):
+        if not _PLAIN_NAME.fullmatch(host):
+            return None
+        host = host.encode("ascii")
+    elif host is not None:
+        return None
+    if type(port) is int:
+        return host, str(port).encode("ascii")
+    if isinstance(port, str) and port.isascii() and "\0" not in port:
+        return host, port.encode("ascii")
+    return (host, None) if port is None else None
+
+
+def _getaddrinfo_is_pythons() -> bool:
+    """Whether nobody has put a function of their own in its place, as tests and tools do."""
+    return getattr(socket.getaddrinfo, "__globals__", None) is vars(socket)
+
+
+async def _end_of(lookup: Lookup) -> Any:
+    """What it found, or the exception."""
+    try:
+        return await lookup.future
+    finally:
+        lookup.cancel()  # where it has not begun, nobody waits for it any more
+
+
 class DNSMixin(ExecutorMixin):
     """Lookups of a loop. No state of its own."""
 
@@ -133,8 +171,16 @@ class DNSMixin(ExecutorMixin):
         answer = _numeric_lookup(host, port, family, type, proto, flags)
         if answer is not None:
             return answer
-        lookup = self._timed_lookup if self.get_debug() else socket.getaddrinfo
-        return await self._run_lookup(lookup, host, port, family, type, proto, flags)
+        pool = self._pool_for_lookups()
+        query = _plain_query(host, port)
+        if query is not None and not self.get_debug() and _getaddrinfo_is_pythons():
+            sys.audit("socket.getaddrinfo", host, port, family, type, proto)
+            lookup = pool.query(self, *query, (family, type, proto, flags))
+        else:
+            func = self._timed_lookup if self.get_debug() else socket.getaddrinfo
+            lookup = pool.call(self, partial(func, host, port, family, type, proto, flags))
+        found: list[Any] = await _end_of(lookup)
+        return found
 
     async def getnameinfo(
         self, sockaddr: tuple[str, int] | tuple[str, int, int, int], flags: int = 0
@@ -146,7 +192,9 @@ class DNSMixin(ExecutorMixin):
         self._check_closed()
         if flags & _NUMERIC_NAMEINFO == _NUMERIC_NAMEINFO:
             return socket.getnameinfo(sockaddr, flags)
-        return await self._run_lookup(socket.getnameinfo, sockaddr, flags)
+        lookup = self._pool_for_lookups().call(self, partial(socket.getnameinfo, sockaddr, flags))
+        names: tuple[str, str] = await _end_of(lookup)
+        return names
 
     async def _resolve(
         self,

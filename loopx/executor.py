@@ -106,15 +106,12 @@ class ExecutorMixin(LoopCore):
         else:
             thread.join()
 
-    def _run_lookup(self, func: Callable[[*_Ts], _T], *args: *_Ts) -> asyncio.Future[_T]:
-        """Call a blocking name lookup in the pool reserved for lookups."""
+    def _pool_for_lookups(self) -> LookupPool:
         self._check_closed()
         self._check_executor_open()
         if self._lookup_pool is None:
             self._lookup_pool = LookupPool(_LOOKUP_THREADS)
-        future: asyncio.Future[_T] = self.create_future()
-        self._lookup_pool.submit(future, func, *args)
-        return future
+        return self._lookup_pool
 
     def _wrapped(self, job: Future[_T]) -> asyncio.Future[_T]:
         return asyncio.wrap_future(job, loop=self)  # type: ignore[arg-type]
@@ -148,9 +145,10 @@ class ExecutorMixin(LoopCore):
     def _shut_pools(self) -> None:
         """Let both pools go without waiting (the loop is closing)."""
         self._executor_shutdown_called = True
-        for pool in (self._default_executor, self._lookup_pool):
-            if pool is not None:
-                pool.shutdown(wait=False)
+        if self._default_executor is not None:
+            self._default_executor.shutdown(wait=False)
+        if self._lookup_pool is not None:
+            self._lookup_pool.close()
         self._default_executor = self._lookup_pool = None
 
 

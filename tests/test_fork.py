@@ -256,6 +256,40 @@ def test_the_parents_loop_refuses_the_child(loop, name):
 
 
 @only_on("loopx")
+def test_forks_in_the_middle_of_lookups(loop):
+    """The child has the locks that their threads held, and none of the threads."""
+
+    def child():
+        loop._lookup_pool.close()
+        loop._lookup_pool = None
+        gc.unfreeze()
+        gc.collect()
+        return True
+
+    async def main():
+        codes = []
+        for _ in range(10):
+            lookups = [loop.getaddrinfo("localhost", port) for port in range(40)]
+            lookups = asyncio.gather(*lookups)
+            await asyncio.sleep(0)
+            codes.append(await reap(fork(child)))
+            assert len(await lookups) == 40
+        return codes
+
+    assert run(loop, main(), 50) == [0] * 10
+
+
+def look_up_in_the_child(kind):
+    child_loop = make_loop(kind)
+    return bool(run(child_loop, child_loop.getaddrinfo("localhost", 80)))
+
+
+def test_the_child_looks_up_names_when_its_parent_has(loop, loop_kind):
+    assert run(loop, loop.getaddrinfo("localhost", 80))
+    assert run(loop, reap(fork(look_up_in_the_child, loop_kind))) == 0
+
+
+@only_on("loopx")
 def test_the_child_may_abort_and_close_what_it_inherited(loop):
     """Whether that is refused or not: no crash, and nothing of it reaches the parent's peers.
 

@@ -1,14 +1,17 @@
 """The threads of name lookups: how many, for what, and how they end.
 
-Owns: a pool of its own on a loop that runs in the test's thread.
+Owns: a pool of its own on a loop that runs in the test's thread; how queries get there and back.
 Thread: the test's own; jobs run in the pool's threads.
 Must not: ask a name server.
 """
 
 import asyncio
 import gc
+import socket
+import sys
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 
@@ -21,6 +24,7 @@ from tests.support.threads import HAS_GIL
 require_loopx()
 
 import loopx  # noqa: E402
+from loopx._core import Lookup  # noqa: E402
 from loopx.lookup_pool import LookupPool  # noqa: E402
 
 THREADS_MAX = 3
@@ -41,9 +45,21 @@ def pool() -> Iterator[LookupPool]:
 
 
 def submit(pool: LookupPool, func: Callable[[], object]) -> asyncio.Future[object]:
-    future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-    pool.submit(future, func)
-    return future
+    return call(pool, func).future
+
+
+def call(pool: LookupPool, func: Callable[[], object]) -> Lookup:
+    return pool.call(running_loop(), func)
+
+
+def query(pool: LookupPool, host: bytes | None, service: bytes | None, flags: int = 0) -> Lookup:
+    return pool.query(running_loop(), host, service, (0, socket.SOCK_STREAM, 0, flags))
+
+
+def running_loop() -> loopx.Loop:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, loopx.Loop)
+    return loop
 
 
 def pool_threads() -> list[threading.Thread]:
@@ -135,13 +151,14 @@ def test_what_is_cancelled_before_it_began_is_not_called(
     async def main() -> None:
         go = threading.Event()
         busy = [submit(pool, go.wait) for _ in range(THREADS_MAX)]
-        late = submit(pool, lambda: called.append(True))
+        late = call(pool, lambda: called.append(True))
         running = busy[0]
         late.cancel()
+        late.future.cancel()
         running.cancel()
         go.set()
-        await asyncio.wait([*busy, late])
-        assert late.cancelled() and running.cancelled()
+        await asyncio.wait([*busy, late.future])
+        assert late.future.cancelled() and running.cancelled()
         assert await submit(pool, lambda: 7) == 7      # all threads are free again
         assert called == []
 
@@ -205,3 +222,130 @@ def test_lookups_of_a_loop_that_was_shut_down_are_refused(loop: asyncio.Abstract
             await loop.getaddrinfo("localhost", 80)
 
     run(loop, main())
+
+
+def test_a_lookup_needs_no_gil(loop: asyncio.AbstractEventLoop) -> None:
+    """It ends while the loop, which never sleeps, keeps the GIL."""
+
+    async def main() -> None:
+        assert await loop.getaddrinfo("localhost", 80)             # the thread is there now
+        switch_interval = sys.getswitchinterval()
+        sys.setswitchinterval(1000)
+        try:
+            lookup = loop.create_task(loop.getaddrinfo("localhost", 80))
+            until = time.monotonic() + 5
+            while not lookup.done() and time.monotonic() < until:
+                await asyncio.sleep(0)
+            assert lookup.done()
+        finally:
+            sys.setswitchinterval(switch_interval)
+        assert await lookup
+
+    run(loop, main())
+
+
+@pytest.mark.parametrize("flags", [0, socket.AI_CANONNAME, socket.AI_PASSIVE], ids=int)
+@pytest.mark.parametrize("service", [None, b"80", b"http"], ids=repr)
+def test_a_query_is_answered_as_by_the_socket_module(
+    loop: asyncio.AbstractEventLoop, pool: LookupPool, service: bytes | None, flags: int
+) -> None:
+    async def main() -> None:
+        theirs = socket.getaddrinfo("localhost", service, type=socket.SOCK_STREAM, flags=flags)
+        ours = await query(pool, b"localhost", service, flags).future
+        assert ours == theirs
+        kinds = [[type(part) for part in entry] for entry in theirs]
+        assert [[type(part) for part in entry] for entry in ours] == kinds
+
+    run(loop, main())
+
+
+def test_a_query_is_refused_as_by_the_socket_module(
+    loop: asyncio.AbstractEventLoop, pool: LookupPool
+) -> None:
+    async def main() -> None:
+        for host, service in ((None, None), (b"1.2.3.256", b"80")):
+            with pytest.raises(socket.gaierror) as theirs:
+                socket.getaddrinfo(host, service, flags=socket.AI_NUMERICHOST)
+            with pytest.raises(socket.gaierror) as ours:
+                await query(pool, host, service, socket.AI_NUMERICHOST).future
+            assert ours.value.args == theirs.value.args
+
+    run(loop, main())
+
+
+def test_queries_and_calls_in_turn(loop: asyncio.AbstractEventLoop, pool: LookupPool) -> None:
+    async def main() -> None:
+        lookups = [
+            query(pool, b"localhost", b"%d" % number) if number % 3 else call(pool, lambda: None)
+            for number in range(300)
+        ]
+        found = await asyncio.gather(*(lookup.future for lookup in lookups))
+        ports = [answer and answer[0][4][1] for answer in found]
+        assert ports == [number if number % 3 else None for number in range(300)]
+
+    run(loop, main())
+
+
+@pytest.mark.parametrize("turns", [0, 1, 3])
+def test_loops_closed_in_the_middle_of_queries(turns: int) -> None:
+    """Some are queued then, some in the threads, some on their way back, some over."""
+    for _ in range(30):
+        pool = LookupPool(THREADS_MAX)
+        loop = loopx.new_event_loop()
+
+        async def main(pool: LookupPool = pool) -> None:
+            for _ in range(9):
+                query(pool, b"localhost", b"80")
+                call(pool, lambda: None)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+        loop.run_until_complete(main())
+        pool.close()
+        loop.close()
+    del pool, loop, main
+    assert all_end()
+
+
+def test_a_closed_loop_is_not_kept_by_a_lookup_that_hangs(pool: LookupPool) -> None:
+    go = threading.Event()
+
+    def close_in_the_middle() -> weakref.ref[asyncio.AbstractEventLoop]:
+        loop = loopx.new_event_loop()
+
+        async def main() -> None:
+            submit(pool, go.wait)
+
+        loop.run_until_complete(main())
+        pool.close()
+        loop.close()
+        return weakref.ref(loop)
+
+    try:
+        loop = close_in_the_middle()
+        gc.collect()
+        assert loop() is None
+    finally:
+        go.set()
+
+
+@pytest.mark.logs_errors  # of the task that was pending
+def test_a_loop_that_nobody_closed_goes_away_after_its_lookups() -> None:
+    def leave() -> weakref.ref[asyncio.AbstractEventLoop]:
+        loop = loopx.new_event_loop()
+
+        async def main() -> None:
+            loop.create_task(loop.getaddrinfo("localhost", 80))
+            await asyncio.sleep(0)
+
+        loop.run_until_complete(main())
+        return weakref.ref(loop)
+
+    loop = leave()
+    deadline = time.monotonic() + 5
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        while loop() is not None and time.monotonic() < deadline:
+            gc.collect()
+            time.sleep(0.01)
+    assert loop() is None

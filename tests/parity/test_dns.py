@@ -5,7 +5,9 @@ or cannot exist.
 """
 
 import asyncio
+import functools
 import socket
+import sys
 import threading
 
 import pytest
@@ -181,6 +183,31 @@ def test_a_cancelled_look_up(loop, monkeypatch):
         return await loop.getaddrinfo("localhost", 80, type=STREAM)
 
     assert run(loop, main())
+
+
+AUDITED: list[tuple] = []
+
+
+@functools.cache
+def audit_lookups():
+    """Once: such a hook cannot be taken back."""
+
+    def hook(event, args):
+        if event == "socket.getaddrinfo":
+            AUDITED.append(args)
+            if args[0] == "refused.invalid":
+                raise PermissionError("not this one")
+
+    sys.addaudithook(hook)
+
+
+def test_auditing(loop):
+    audit_lookups()
+    AUDITED.clear()
+    assert run(loop, loop.getaddrinfo("localhost", 80, type=STREAM))
+    with pytest.raises(PermissionError, match="not this one"):
+        run(loop, loop.getaddrinfo("refused.invalid", "http"))
+    assert AUDITED == [("localhost", 80, 0, STREAM, 0), ("refused.invalid", "http", 0, 0, 0)]
 
 
 NAMES = [

@@ -38,7 +38,8 @@ def test_an_object_that_was_never_made_is_no_danger():
         for native in list(vars(_core).values()):
             if isinstance(native, type) and native.__module__ == _core.__name__:
                 for name in dir(native):
-                    for count in range(4 * (not name.startswith("__"))):
+                    waits = name == "work"       # until end(), as it should
+                    for count in range(4 * (not name.startswith("__") and not waits)):
                         tried += 1
                         try:
                             result = getattr(native.__new__(native), name)(*[print] * count)
