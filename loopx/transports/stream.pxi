@@ -337,10 +337,17 @@ cdef int on_sent(Operation *operation, int result, unsigned int flags) except -1
 
 cdef bytes copied(data):
     """The bytes of a bytes-like object, contiguous or not; later changes do not show."""
+    cdef Py_buffer view
     if not isinstance(data, (bytes, bytearray, memoryview)):
         raise TypeError("data argument must be a bytes, bytearray, or memoryview object, "
                         f"not {type(data).__name__!r}")
-    return bytes(data)
+    if get_readable_buffer(<PyObject *>data, &view) < 0:
+        PyErr_Clear()
+        return bytes(data)                    # not contiguous, or to say what is wrong with it
+    try:
+        return PyBytes_FromStringAndSize(<char *>view.buf, view.len)    # half of bytes()'s time
+    finally:
+        PyBuffer_Release(&view)
 
 
 cdef StreamTransport make_stream_transport(BaseLoop loop, int fd, sock, protocol, context, server):
