@@ -13,6 +13,7 @@ import re
 import socket
 import sys
 from functools import partial
+from types import FunctionType
 from typing import Any, TypeAlias
 
 from loopx._core import Lookup
@@ -38,6 +39,8 @@ _INLINE_FLAGS = int(
 )
 
 _NUMERIC_NAMEINFO = int(socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
+
+_INT_MAX = 2**31 - 1
 
 # What socket.getaddrinfo's IDNA encoding leaves as it is: labels of 1 to 63 ASCII characters.
 _PLAIN_NAME = re.compile(r"(?:[\x01-\-/-\x7f]{1,63}\.)*[\x01-\-/-\x7f]{1,63}\.?")
@@ -106,7 +109,9 @@ def _numeric_lookup(
     if isinstance(host, str):
         if not host.isascii():
             return None
-        host = host.encode("ascii")  # as bytes it does not load the idna codec
+        host = str.encode(host, "ascii")  # as bytes it does not load the idna codec
+    elif host is not None and not isinstance(host, bytes):
+        return None  # type: ignore[unreachable]
     if host is not None and not (host[:1].isdigit() or b":" in host):
         return None
     try:
@@ -116,27 +121,36 @@ def _numeric_lookup(
     return answer
 
 
-def _plain_query(host: Host, port: Port) -> tuple[bytes | None, bytes | None] | None:
-    """Host and service as getaddrinfo(3) takes them, else None: for socket.getaddrinfo to judge.
+def _plain_query(
+    host: Host, port: Port, *hints: int
+) -> tuple[bytes | None, bytes | None, tuple[int, ...]] | None:
+    """Host, service and hints as getaddrinfo(3) takes them.
 
-    Plain are those that it takes as they are: nothing to encode, and nothing to refuse.
+    None for what socket.getaddrinfo converts, encodes or refuses: it does so best itself.
     """
-    if isinstance(host, str):
+    for hint in hints:
+        if not (isinstance(hint, int) and -_INT_MAX <= hint <= _INT_MAX):
+            return None
+    if type(host) is str:
         if not _PLAIN_NAME.fullmatch(host):
             return None
         host = host.encode("ascii")
-    elif host is not None:
-        return None
     if type(port) is int:
-        return host, str(port).encode("ascii")
-    if isinstance(port, str) and port.isascii() and "\0" not in port:
-        return host, port.encode("ascii")
-    return (host, None) if port is None else None
+        port = str(port)
+    if type(port) is str:
+        if not port.isascii():
+            return None
+        port = port.encode("ascii")
+    for text in (host, port):
+        if not (text is None or type(text) is bytes and b"\0" not in text):
+            return None
+    return host, port, tuple([int(hint) for hint in hints])  # type: ignore[return-value]
 
 
 def _getaddrinfo_is_pythons() -> bool:
     """Whether nobody has put a function of their own in its place, as tests and tools do."""
-    return getattr(socket.getaddrinfo, "__globals__", None) is vars(socket)
+    function = socket.getaddrinfo
+    return type(function) is FunctionType and function.__globals__ is vars(socket)
 
 
 async def _end_of(lookup: Lookup) -> Any:
@@ -172,10 +186,10 @@ class DNSMixin(ExecutorMixin):
         if answer is not None:
             return answer
         pool = self._pool_for_lookups()
-        query = _plain_query(host, port)
+        query = _plain_query(host, port, family, type, proto, flags)
         if query is not None and not self.get_debug() and _getaddrinfo_is_pythons():
-            sys.audit("socket.getaddrinfo", host, port, family, type, proto)
-            lookup = pool.query(self, *query, (family, type, proto, flags))
+            sys.audit("socket.getaddrinfo", host, port, *query[2][:3])
+            lookup = pool.query(self, *query)
         else:
             func = self._timed_lookup if self.get_debug() else socket.getaddrinfo
             lookup = pool.call(self, partial(func, host, port, family, type, proto, flags))

@@ -60,10 +60,10 @@ class LookupPool:
             return
         name = f"loopx-lookup_{len(self._threads)}"
         thread = threading.Thread(target=self._queue.work, name=name, daemon=True)
+        self._threads.append(thread)
         try:
             thread.start()
         except RuntimeError:  # no more threads; those that there are do it
+            self._threads.remove(thread)
             if not self._threads:
                 raise
-        else:
-            self._threads.append(thread)

@@ -224,6 +224,7 @@ def test_lookups_of_a_loop_that_was_shut_down_are_refused(loop: asyncio.Abstract
     run(loop, main())
 
 
+@pytest.mark.skipif(not HAS_GIL, reason="there nothing does")
 def test_a_lookup_needs_no_gil(loop: asyncio.AbstractEventLoop) -> None:
     """It ends while the loop, which never sleeps, keeps the GIL."""
 
@@ -269,6 +270,18 @@ def test_a_query_is_refused_as_by_the_socket_module(
             with pytest.raises(socket.gaierror) as ours:
                 await query(pool, host, service, socket.AI_NUMERICHOST).future
             assert ours.value.args == theirs.value.args
+
+    run(loop, main())
+
+
+def test_idle_threads_all_wake_for_calls_that_wait(
+    loop: asyncio.AbstractEventLoop, pool: LookupPool
+) -> None:
+    async def main() -> None:
+        for _ in range(3):
+            together = threading.Barrier(THREADS_MAX, timeout=10)
+            await asyncio.gather(*(submit(pool, together.wait) for _ in range(THREADS_MAX)))
+            await asyncio.sleep(0.01)                              # they are idle again
 
     run(loop, main())
 

@@ -164,7 +164,7 @@ cdef class LookupQueue:
     cdef Lookup add(self, BaseLoop loop, set unfinished, Lookup lookup):
         cdef ThreadSafeHandle end = ThreadSafeHandle.__new__(ThreadSafeHandle)
         handle_init(end, loop, lookup._ended, (), None)
-        lookup.future = loop.new_future()
+        lookup.future = (<object>loop).create_future()       # a subclass may have its own
         lookup.unfinished = unfinished
         lookup.end = end
         lookup.queued.owner = <void *>lookup
@@ -257,10 +257,11 @@ cdef class LookupQueue:
         return lookup
 
     cdef void hand_back(self, QueuedLookup *lookup) noexcept nogil:
-        # Under the lock, as a loop that was left may be gone.
+        # Under the lock, as a loop that was left may be gone. Once pushed, the lookup may be, too.
+        cdef void *engine = lookup.engine
         pthread_mutex_lock(&self.lock)
         if not self.has_left:
             lookup.handed_back = True
             if inbox_push(lookup.inbox, lookup.end):
-                (<Engine>lookup.engine).wake()
+                (<Engine>engine).wake()
         pthread_mutex_unlock(&self.lock)

@@ -185,6 +185,80 @@ def test_a_cancelled_look_up(loop, monkeypatch):
     assert run(loop, main())
 
 
+class Index:
+    def __index__(self):
+        return 2
+
+
+class Text(str):
+    def encode(self, *args):
+        return "no bytes"
+
+
+ODD = {
+    "family, a float": {"family": 2.0},
+    "protocol, a float": {"proto": 1.5},
+    "family, text": {"family": "2"},
+    "type, nothing": {"type": None},
+    "family, an index": {"family": Index()},
+    "family, too large": {"family": 2**40},
+    "protocol, just too large": {"proto": 2**31},
+    "family, negative": {"family": -1},
+    "type, an enumeration": {"type": STREAM},
+    "port, text of its own": {"port": Text("80")},
+    "port, true": {"port": True},
+    "port, an enumeration": {"port": socket.SOCK_STREAM},
+    "port, bytes": {"port": b"80"},
+    "port, a null": {"port": "80\0"},
+    "port, not ASCII": {"port": "\u0661"},
+    "host, bytes": {"host": b"localhost"},
+    "host, an array": {"host": bytearray(b"localhost")},
+    "host, a number": {"host": 3},
+    "host, a view": {"host": memoryview(b"localhost")},
+    "host, text of its own": {"host": Text("localhost")},
+    "host, not encodable": {"host": "\ud800"},
+    "host, empty label": {"host": "a..b"},
+    "host, a dot at the end": {"host": "localhost."},
+    "host, long label": {"host": "x" * 64},
+    "host, a null": {"host": "localhost\0"},
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+def test_odd_arguments_are_taken_and_refused_as_by_the_socket_module(loop, odd):
+    arguments = {"host": "localhost", "port": 80} | odd
+
+    def said(call):
+        try:
+            return call()
+        except Exception as refusal:
+            return type(refusal), refusal.args
+
+    theirs = said(lambda: socket.getaddrinfo(**arguments))
+    assert said(lambda: run(loop, loop.getaddrinfo(**arguments))) == theirs
+
+
+class Proxy:
+    """As of tools that watch functions: it passes on every look at the one that it stands for."""
+
+    def __init__(self, function):
+        self.function, self.called = function, 0
+
+    def __call__(self, *args, **options):
+        self.called += 1
+        return self.function(*args, **options)
+
+    def __getattr__(self, name):
+        return getattr(self.function, name)
+
+
+def test_what_stands_in_for_getaddrinfo_is_called(loop, monkeypatch):
+    for stand_in in (Proxy(socket.getaddrinfo), functools.partial(Proxy(socket.getaddrinfo))):
+        monkeypatch.setattr(socket, "getaddrinfo", stand_in)
+        assert run(loop, loop.getaddrinfo("localhost", 80))
+        assert getattr(stand_in, "func", stand_in).called == 1
+
+
 AUDITED: list[tuple] = []
 
 
@@ -205,6 +279,7 @@ def test_auditing(loop):
     audit_lookups()
     AUDITED.clear()
     assert run(loop, loop.getaddrinfo("localhost", 80, type=STREAM))
+    assert type(AUDITED[0][3]) is int
     with pytest.raises(PermissionError, match="not this one"):
         run(loop, loop.getaddrinfo("refused.invalid", "http"))
     assert AUDITED == [("localhost", 80, 0, STREAM, 0), ("refused.invalid", "http", 0, 0, 0)]
