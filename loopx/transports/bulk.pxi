@@ -20,6 +20,7 @@
 cdef enum:
     BULK_BYTES = 8192
     BULK_RECEIVE_BYTES_MIN = 65536
+    TLS_RECEIVE_BYTES_MAX = 131072   # is copied, decrypted, joined: twice that left the caches
     BULK_SMALL_BYTES = 4096
     BULK_SMALL_READS = 8
     BULK_SHORT_READS = 32
@@ -108,7 +109,8 @@ cdef class BulkTransport(SocketTransport):
                     and monotonic_ns() - self.short_since_ns > BULK_SHORT_READS_NS):
                 self.short_reads = 0
             self.receive_operation.fills -= self.receive_operation.fills != 0
-        if length == self.bulk_bytes and self.bulk_bytes < BULK_SPACE_BYTES:
+        if length == self.bulk_bytes and self.bulk_bytes < (
+                TLS_RECEIVE_BYTES_MAX if self.takes_bytes else BULK_SPACE_BYTES):
             self.bulk_bytes *= 2
         if length > BULK_SMALL_BYTES:
             self.small_reads = 0
