@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support import certs
-from tests.support.net import connected, listen, run, serving, tcp_pair, turns
+from tests.support.net import connected, listen, only_on, run, serving, tcp_pair, turns
 from tests.support.payload import MIB, digest, pattern
 from tests.support.recorders import BufferedRecorder, Echo, Recorder, RecordingProtocol, Registry
 
@@ -63,6 +63,32 @@ def test_the_transport_and_what_it_knows(loop: asyncio.AbstractEventLoop) -> Non
             near, far = client.transport, server.transport
             assert near.get_extra_info("peername") == far.get_extra_info("sockname")
             assert far.get_extra_info("peername") == near.get_extra_info("sockname")
+
+    run(loop, main())
+
+
+class Measuring(Recorder):
+    """Notes how much comes at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.piece_bytes: list[int] = []
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self.piece_bytes.append(len(data))
+
+
+@only_on("loopx")
+def test_much_comes_in_pieces_that_the_caches_hold(loop: asyncio.AbstractEventLoop) -> None:
+    """asyncio receives twice as much at a time."""
+
+    async def main() -> None:
+        async with connected(Recorder, Measuring, **tls()) as (client, server):
+            client.transport.write(bytes(8 * MIB))
+            await server.received(8 * MIB)
+            once_known = server.piece_bytes[4:]          # to be bulk
+            assert 100_000 < max(once_known) <= 131_072
 
     run(loop, main())
 
