@@ -277,7 +277,7 @@ class LookupQueue:
     def end(self) -> None:
         """No more will be added: work() returns when all is done. From any thread."""
     def leave_loop(self, unfinished: set[Lookup]) -> None:
-        """The loop is about to be closed: tell it of no more ends."""
+        """The loop is about to be closed: tell it of no more ends, and begin with nothing more."""
     def work(self) -> None:
         """Do what is added, on this thread, until end()."""
 

@@ -48,7 +48,7 @@ class LookupPool:
                 thread.join()
 
     def close(self) -> None:
-        """The same, of a loop that is about to be closed: it hears of no more ends."""
+        """Have them end once they have done what they are at: the loop is about to be closed."""
         self._queue.leave_loop(self._unfinished)
         self._queue.end()
 

@@ -321,13 +321,21 @@ def test_loops_closed_in_the_middle_of_queries(turns: int) -> None:
 
 
 def test_a_closed_loop_is_not_kept_by_a_lookup_that_hangs(pool: LookupPool) -> None:
+    """Nor is what was over and not told yet, or begun with what still waited for a thread."""
     go = threading.Event()
+    begun = []
 
     def close_in_the_middle() -> weakref.ref[asyncio.AbstractEventLoop]:
         loop = loopx.new_event_loop()
 
         async def main() -> None:
-            submit(pool, go.wait)
+            over = threading.Event()
+            submit(pool, over.set)
+            assert over.wait(5)
+            time.sleep(0.05)                       # now its end is in the loop's inbox
+            for _ in range(THREADS_MAX):
+                submit(pool, go.wait)
+            submit(pool, lambda: begun.append(True))
 
         loop.run_until_complete(main())
         pool.close()
@@ -340,6 +348,8 @@ def test_a_closed_loop_is_not_kept_by_a_lookup_that_hangs(pool: LookupPool) -> N
         assert loop() is None
     finally:
         go.set()
+    pool.shutdown(wait=True)
+    assert begun == []
 
 
 @pytest.mark.logs_errors  # of the task that was pending

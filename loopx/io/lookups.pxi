@@ -200,7 +200,7 @@ cdef class LookupQueue:
             pthread_cond_broadcast(&self.changed)
 
     def leave_loop(self, set unfinished not None):
-        """The loop is about to be closed: tell it of no more ends."""
+        """The loop is about to be closed: tell it of no more ends, and begin with nothing more."""
         cdef Lookup lookup
         if os.getpid() != self.process:
             return
@@ -209,9 +209,10 @@ cdef class LookupQueue:
         self.has_left = True
         pthread_mutex_unlock(&self.lock)
         for lookup in list(unfinished):          # what goes away may do anything
+            lookup.cancel()
             if not lookup.queued.handed_back and lookup.end is not None:
                 Py_DECREF(lookup.end)
-                lookup.end = lookup.future = None
+            lookup.end = lookup.future = None    # both refer to the loop
 
     def work(self):
         """Do what is added, on this thread, until end()."""
