@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.leaks import open_descriptors
 from tests.support.loops import run_once
+from tests.support.net import only_on
 
 
 def test_close_is_idempotent(loop_factory):
@@ -30,6 +31,31 @@ def test_close_after_running(loop_factory):
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
     assert loop.is_closed()
+
+
+@only_on("loopx")
+@pytest.mark.parametrize("step", ["_close_servers", "_leave_processes", "_drop_signals"])
+def test_what_a_closing_loop_owns_is_let_go_of_whatever_one_step_raises(loop, monkeypatch, step):
+    loop.add_signal_handler(signal.SIGUSR1, print)
+    loop.run_until_complete(loop.getaddrinfo("localhost", 80))
+    steps = ["_close_servers", "_leave_processes", "_drop_signals", "_shut_pools"]
+    done = []
+
+    def noting(name, really):
+        def run(self):
+            done.append(name)
+            really(self)
+            if name == step:
+                raise KeyboardInterrupt
+
+        return run
+
+    with monkeypatch.context() as patch:
+        for name in steps:
+            patch.setattr(type(loop), name, noting(name, getattr(type(loop), name)))
+        with pytest.raises(KeyboardInterrupt):
+            loop.close()
+    assert done == steps
 
 
 def test_a_running_loop_cannot_be_closed(loop):
