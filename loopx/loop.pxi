@@ -332,7 +332,7 @@ cdef int traverse_loop(PyObject *self, Visit visit, void *argument) noexcept:
     for place in range(timers.length):
         if result:
             return result
-        result = visit(<PyObject *>timers.timers[place].owner, argument)
+        result = visit(<PyObject *>timers.places[place].timer.owner, argument)
     while node != NULL and not result:
         if node != &(<LoopCore>self).knock:
             result = visit(<PyObject *>handle_in_inbox(node), argument)

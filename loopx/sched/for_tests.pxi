@@ -50,7 +50,7 @@ cdef class TimersHeapForTests:
     def __dealloc__(self):
         cdef ssize_t place
         for place in range(self.heap.length):
-            free(self.heap.timers[place])
+            free(self.heap.places[place].timer)
         timers_heap_free(&self.heap)
 
     def __len__(self):

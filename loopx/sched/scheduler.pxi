@@ -7,8 +7,9 @@ cdef enum:
     SLOTS_KEPT = 1 << 18                      # of a queue's memory, 2 MiB, once it is empty
 
 # Where several timers are due sooner after others, they wait for each other. asyncio's all do, as
-# epoll counts milliseconds: none is later than it would be there.
-cdef double TIMERS_APART_SECONDS = 0.001
+# epoll counts milliseconds and the kernel adds 50 us of slack, PR_SET_TIMERSLACK in prctl(2): none
+# is later than it would be there.
+cdef double TIMERS_APART_SECONDS = 0.00105
 
 
 @cython.nonecheck(False)
