@@ -46,7 +46,7 @@ PROGRAMS = (
     Program(
         "transfer_epoll",
         ("limits/transfer_epoll.c",),
-        ("limits/epoll_server.h", "limits/limits.h", "load/repeated.h"),
+        ("limits/epoll_server.h", "limits/limits.h", "load/repeated.h", "load/segments.h"),
     ),
     Program(
         "echo_tls",
@@ -73,7 +73,13 @@ PROGRAMS = (
     Program(
         "echo_load",
         ("load/echo_load.c", "load/channel.c"),
-        ("load/channel.h", "load/histogram.h", "load/options.h", "load/repeated.h"),
+        (
+            "load/channel.h",
+            "load/histogram.h",
+            "load/options.h",
+            "load/repeated.h",
+            "load/segments.h",
+        ),
         speaks_tls=True,
     ),
 )

@@ -10,6 +10,7 @@
 #include "epoll_server.h"
 
 #include "../load/repeated.h"
+#include "../load/segments.h"
 
 #include <stdbool.h>
 
@@ -66,16 +67,23 @@ static const char *answer_to(const char *head)
 
 static void send_more(struct connection *connection)
 {
-    ssize_t sent = send(connection->fd, connection->answer + connection->sent_bytes,
-                        answer_bytes - connection->sent_bytes, MSG_NOSIGNAL);
     bool is_all;
+    size_t wanted;
+    ssize_t sent;
 
-    if (sent < 0 && errno != EAGAIN) {
-        drop(connection);
-        return;
-    }
-    connection->sent_bytes += sent < 0 ? 0 : (size_t)sent;
-    is_all = connection->sent_bytes == answer_bytes;
+    do {
+        wanted = answer_bytes - connection->sent_bytes;
+        if (wanted > SEND_BYTES_MAX)
+            wanted = SEND_BYTES_MAX;
+        sent = send(connection->fd, connection->answer + connection->sent_bytes, wanted,
+                    MSG_NOSIGNAL);
+        if (sent < 0 && errno != EAGAIN) {
+            drop(connection);
+            return;
+        }
+        connection->sent_bytes += sent < 0 ? 0 : (size_t)sent;
+        is_all = connection->sent_bytes == answer_bytes;
+    } while (!is_all && sent == (ssize_t)wanted);
     if (is_all) {
         connection->answer = NULL;
         connection->received_bytes = connection->head_bytes = 0;

@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 
 #include "channel.h"
+#include "segments.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -220,7 +221,7 @@ ssize_t channel_send(struct channel *channel, const char *data, size_t bytes)
 
     if (channel->tls != NULL)
         return tls_send(channel, data, bytes);
-    sent = send(channel->fd, data, bytes, MSG_NOSIGNAL);
+    sent = send(channel->fd, data, bytes < SEND_BYTES_MAX ? bytes : SEND_BYTES_MAX, MSG_NOSIGNAL);
     if (sent >= 0)
         return sent;
     if (errno == EAGAIN)

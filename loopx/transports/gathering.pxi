@@ -7,7 +7,11 @@ cdef enum:
     GATHERED_BYTES_MIN = 16384
     GATHERED_BYTES_EACH = 4096   # on average
     JOINED_BYTES_MAX = 65536
-    SEND_BYTES_MAX = 1 << 30     # an operation's length is 32 bits
+    # A call sends no more: eight segments of the loopback interface (65,483 bytes, by IPv6 65,463).
+    # After sixteen the kernel works off, within the call, what was acknowledged meanwhile, and
+    # where the congestion control paces (BBR) it waits for a timer then; a ninth that is short
+    # costs the same. Few network cards take more than eight times 64 KiB at once either.
+    SEND_BYTES_MAX = 8 * 65408
 
 cdef struct Gather:
     msghdr message               # of `parts`
