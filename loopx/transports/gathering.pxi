@@ -3,7 +3,7 @@
 # Only the loop's thread may touch it. Whoever gathers keeps the pieces until the call is over.
 
 cdef enum:
-    GATHERED_PIECES_MAX = 16
+    GATHERED_PIECES_MAX = 31     # records of TLS that are just below SEND_BYTES_MAX
     GATHERED_BYTES_MIN = 16384
     GATHERED_BYTES_EACH = 4096   # on average
     JOINED_BYTES_MAX = 65536
@@ -31,14 +31,14 @@ cdef void gather_begin(Gather *gather, bytes first, Py_ssize_t offset) noexcept:
 
 cdef bint gather_more(Gather *gather, list pieces) except -1:
     """Name those that follow as well, as many as one call takes; False if they are small."""
-    cdef Py_ssize_t count = 1, length = gather.length
+    cdef Py_ssize_t count = 1, length
     for piece in pieces:
-        length += PyBytes_GET_SIZE(piece)
-        if count == GATHERED_PIECES_MAX or length > SEND_BYTES_MAX:
+        length = min(PyBytes_GET_SIZE(piece), SEND_BYTES_MAX - gather.length)
+        if count == GATHERED_PIECES_MAX or length == 0:
             break
         gather.parts[count].iov_base = PyBytes_AS_STRING(piece)
-        gather.parts[count].iov_len = PyBytes_GET_SIZE(piece)
-        gather.length = length
+        gather.parts[count].iov_len = length
+        gather.length += length
         count += 1
     if count == 1 or gather.length < max(GATHERED_BYTES_MIN, count * GATHERED_BYTES_EACH):
         gather.length = gather.parts[0].iov_len

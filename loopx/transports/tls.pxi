@@ -233,12 +233,16 @@ cdef int write_plaintext(TLSState protocol, bytes data) except -1:
 cdef int write_in_records(TLSState protocol, bytes data, Py_ssize_t *count) except -1:
     """Encrypt record by record and send them together, `count` bytes of the data until it raises.
 
-    So OpenSSL's buffer, which each connection has, holds one record at a time, in the caches.
+    So OpenSSL's buffer, which each connection has, holds one record at a time, in the caches; and
+    as many as one call sends leave while they are in the caches, and their memory with them.
     """
-    cdef list records = []
+    cdef list records = [], sent
     view = memoryview(data)
     try:
         while count[0] < PyBytes_GET_SIZE(data):
+            if len(records) == GATHERED_PIECES_MAX:
+                sent, records = records, []
+                protocol._transport.writelines(sent)
             count[0] += protocol.native.write(view[count[0]:count[0] + RECORD_BYTES_MAX])
             records.append(protocol._outgoing.read())
     finally:

@@ -17,12 +17,13 @@ from tests.support.payload import digest, pattern
 from tests.support.pipes import digest_to_eof, write_pipe
 from tests.support.recorders import Recorder
 
-SIZES = (1, 200, 4_000, 9_000, 20_000, 70_000)
+SIZES = (1, 200, 4_000, 9_000, 20_000, 70_000, 550_000)      # the last more than a call sends
+CALL_BYTES_MAX = 8 * 65408
 
 
 def pieces_of(seed):
     chance = random.Random(seed)
-    count = chance.choice([2, 3, 16, 17, 30])
+    count = chance.choice([2, 3, 31, 32, 60])
     data = pattern(sum(sizes := [chance.choice(SIZES) for _ in range(count)]))
     return [data[sum(sizes[:at]):sum(sizes[:at + 1])] for at in range(count)]
 
@@ -148,6 +149,26 @@ def test_pieces_are_sent_as_they_lie(loop):
             for _, peer in made:
                 assert len(await loop.sock_recv(peer, 100_000)) == 50_000
         await turns()
+
+    run(loop, main())
+
+
+@only_on("loopx")
+@pytest.mark.parametrize("sizes", [[1 << 20], [300_000] * 4, [1_000_000, 100, 100_000]])
+def test_no_call_sends_more_than_eight_segments(loop, sizes):
+    """Of more the kernel makes a transfer that waits for timers. asyncio sends all at once."""
+    async def main():
+        async with with_peer(Recorder) as (protocol, peer):
+            read = asyncio.create_task(peer.recv_to_eof())
+            before = loop.stats()["system_calls"]
+            protocol.transport.writelines([bytes(size) for size in sizes])
+            sent = sum(sizes) - protocol.transport.get_write_buffer_size()
+            assert sent
+            assert loop.stats()["system_calls"] - before >= sent / CALL_BYTES_MAX
+            if sent == sum(sizes):             # and each but the last that much
+                assert loop.stats()["system_calls"] - before == -(-sent // CALL_BYTES_MAX)
+            protocol.transport.close()
+            assert len(await read) == sum(sizes)
 
     run(loop, main())
 
