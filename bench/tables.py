@@ -265,7 +265,8 @@ def describe_run(report: Json) -> str:
     commit = report["git"]["commit"][:10] + (" with changes" if report["git"]["modified"] else "")
     text = (
         f"Medians of {describe_rounds(report)}; "
-        f"Python {versions['python']}, {loops}; Linux {machine['kernel']}, {machine['cpu']}, "
+        f"Python {versions['python']}, {loops}; Linux {machine['kernel']} "
+        f"(TCP by {machine['tcp_congestion_control']}), {machine['cpu']}, "
         f"{machine['cores']} cores; {report['date'][:10]}, commit {commit}."
     )
     if report["runs_on_busy_machine"]:
