@@ -84,7 +84,7 @@ cdef class TimersHeapForTests:
     def pop_due(self, double now):
         cdef Timer *timer = timers_heap_first(&self.heap)
         cdef list keys = []
-        while timer != NULL and timer.when <= now:
+        while timer != NULL and timers_heap_when(&self.heap) <= now:
             timers_heap_remove(&self.heap, timer)
             keys.append(<long>timer.owner)
             free(<void *><size_t>self.timers.pop(<long>timer.owner))

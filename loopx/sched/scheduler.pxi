@@ -160,8 +160,7 @@ cdef class Scheduler:
 
     @cython.final
     cdef inline bint has_due_timer(self) noexcept:
-        cdef Timer *timer = timers_heap_first(&self.timers)
-        return timer != NULL and timer.when <= monotonic_seconds()
+        return self.timers.length != 0 and timers_heap_when(&self.timers) <= monotonic_seconds()
 
     def call_later(self, delay, callback, *args, context=None):
         """Call `callback(*args)` after `delay` seconds; returns a TimerHandle."""
@@ -276,18 +275,17 @@ cdef class Scheduler:
 
     cdef int take_due_timers(self) except -1:
         """Move the timers that are due to `due`, earliest first."""
-        cdef Timer *timer = timers_heap_first(&self.timers)
+        cdef Timer *timer
         cdef double now
-        if timer == NULL:
+        if self.timers.length == 0:
             return 0
         now = monotonic_seconds() + CLOCK_RESOLUTION_SECONDS
-        if timer.when < now:
+        while timers_heap_when(&self.timers) < now:
             self.timers_ran = now
-        while timer != NULL and timer.when < now:
+            timer = timers_heap_first(&self.timers)
             if ready_queue_push(&self.due, timer.owner) < 0:
                 raise MemoryError
             timers_heap_remove(&self.timers, timer)     # the heap's reference moves along
-            timer = timers_heap_first(&self.timers)
         return 0
 
     cdef long long timeout_ns(self) noexcept:
@@ -296,23 +294,20 @@ cdef class Scheduler:
         Timers that follow others closely share a wake-up, which costs more than they do; one that
         is alone is on time.
         """
-        cdef Timer *timer
-        cdef double now, together, seconds
+        cdef double when, now, together, seconds
         if (ready_queue_length(&self.ready) or ready_queue_length(&self.due)
                 or not inbox_empty(&self.inbox)):
             return 0
-        timer = timers_heap_first(&self.timers)
-        if timer == NULL:
+        if self.timers.length == 0:
             return -1
+        when = timers_heap_when(&self.timers)
         now = monotonic_seconds()
-        if timer.when <= now:
+        if when <= now:
             return 0
         together = self.timers_ran + TIMERS_APART_SECONDS
         seconds = (together if timers_heap_has_two_before(&self.timers, together)
-                   else timer.when) - now
-        if not seconds <= WAIT_SECONDS_MAX:      # also when it is not a number
-            seconds = WAIT_SECONDS_MAX
-        return <long long>(seconds * 1e9) + 1
+                   else when) - now
+        return <long long>(min(seconds, WAIT_SECONDS_MAX) * 1e9) + 1
 
 
 cdef void drop_queued(ReadyQueue *queue) noexcept:

@@ -3,9 +3,9 @@
 # Only the loop's thread may touch it. Cancelling is O(log n) and leaves no garbage behind,
 # because a timer knows its place. Equal times leave in the order in which they were added.
 
-from libc.stdlib cimport free, realloc
-
+from libc.math cimport INFINITY
 from libc.stdint cimport uint64_t
+from libc.stdlib cimport free, realloc
 
 
 cdef enum:
@@ -87,7 +87,7 @@ cdef inline int timers_heap_add(TimersHeap *heap, Timer *timer) noexcept nogil:
     timer.sequence = heap.next_sequence
     heap.next_sequence += 1
     heap.length += 1
-    entry.when = timer.when
+    entry.when = timer.when if timer.when == timer.when else -INFINITY     # no number: now
     entry.timer = timer
     timers_heap_sift_up(heap, heap.length - 1, entry)
     return 0
@@ -113,6 +113,11 @@ cdef inline void timers_heap_remove(TimersHeap *heap, Timer *timer) noexcept nog
 cdef inline Timer *timers_heap_first(TimersHeap *heap) noexcept nogil:
     """The earliest timer, or NULL."""
     return heap.places[0].timer if heap.length else NULL
+
+
+cdef inline double timers_heap_when(TimersHeap *heap) noexcept nogil:
+    """When the earliest is due; infinity if there is none."""
+    return heap.places[0].when if heap.length else INFINITY
 
 
 cdef inline bint timers_heap_has_two_before(TimersHeap *heap, double when) noexcept nogil:

@@ -7,24 +7,28 @@ cdef enum:
     GATHERED_BYTES_MIN = 16384
     GATHERED_BYTES_EACH = 4096   # on average
     JOINED_BYTES_MAX = 65536
-    # A call sends no more: eight segments of the loopback interface (65,483 bytes, by IPv6 65,463).
-    # After sixteen the kernel works off, within the call, what was acknowledged meanwhile, and
-    # where the congestion control paces (BBR) it waits for a timer then; a ninth that is short
-    # costs the same. Few network cards take more than eight times 64 KiB at once either.
+    CALL_BYTES_MAX = 1 << 30     # an operation's length is 32 bits
+    # A call on a stream socket sends no more: eight segments of the loopback interface (65,483
+    # bytes, by IPv6 65,463). After sixteen the kernel works off, within the call, what was
+    # acknowledged meanwhile, and where the congestion control paces (BBR) it waits for a timer
+    # then; a ninth that is short costs the same. Few network cards take more at once either.
     SEND_BYTES_MAX = 8 * 65408
 
 cdef struct Gather:
     msghdr message               # of `parts`
     iovec parts[GATHERED_PIECES_MAX]
     Py_ssize_t length            # bytes, of all of them
+    Py_ssize_t bytes_max         # and at most
 
 
-cdef void gather_begin(Gather *gather, bytes first, Py_ssize_t offset) noexcept:
+cdef void gather_begin(Gather *gather, bytes first, Py_ssize_t offset,
+                       Py_ssize_t bytes_max) noexcept:
     """Name what is left of a piece."""
     memset(&gather.message, 0, sizeof(msghdr))
     gather.message.msg_iov = gather.parts
     gather.message.msg_iovlen = 1
-    gather.length = min(PyBytes_GET_SIZE(first) - offset, SEND_BYTES_MAX)
+    gather.bytes_max = bytes_max
+    gather.length = min(PyBytes_GET_SIZE(first) - offset, bytes_max)
     gather.parts[0].iov_base = PyBytes_AS_STRING(first) + offset
     gather.parts[0].iov_len = gather.length
 
@@ -33,7 +37,7 @@ cdef bint gather_more(Gather *gather, list pieces) except -1:
     """Name those that follow as well, as many as one call takes; False if they are small."""
     cdef Py_ssize_t count = 1, length
     for piece in pieces:
-        length = min(PyBytes_GET_SIZE(piece), SEND_BYTES_MAX - gather.length)
+        length = min(PyBytes_GET_SIZE(piece), gather.bytes_max - gather.length)
         if count == GATHERED_PIECES_MAX or length == 0:
             break
         gather.parts[count].iov_base = PyBytes_AS_STRING(piece)

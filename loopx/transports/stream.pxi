@@ -184,7 +184,7 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
             return False
         space = PyBytes_FromStringAndSize(NULL, sizeof(Gather))
         gather = <Gather *>PyBytes_AS_STRING(space)
-        gather_begin(gather, self.sending, self.sent_bytes)
+        gather_begin(gather, self.sending, self.sent_bytes, SEND_BYTES_MAX)
         if not gather_more(gather, self.pieces):
             return False
         self.gathered = (space, self.sending, self.pieces[:gather.message.msg_iovlen - 1])
@@ -279,6 +279,9 @@ cdef class StreamTransport(ReceivingTransport, AsyncioTransport):
 
     cdef bint never_blocks(self) noexcept:
         return True
+
+    cdef Py_ssize_t call_bytes_max(self) noexcept:
+        return SEND_BYTES_MAX
 
     cdef ssize_t write_some(self, Gather *gather) noexcept nogil:
         if gather.message.msg_iovlen > 1:

@@ -237,14 +237,27 @@ cdef int write_in_records(TLSState protocol, bytes data, Py_ssize_t *count) exce
     as many as one call sends leave while they are in the caches, and their memory with them.
     """
     cdef list records = [], sent
+    cdef bint was_closing
+    transport = protocol._transport
     view = memoryview(data)
     try:
         while count[0] < PyBytes_GET_SIZE(data):
             if len(records) == GATHERED_PIECES_MAX:
                 sent, records = records, []
-                protocol._transport.writelines(sent)
+                was_closing = transport.is_closing()
+                try:
+                    transport.writelines(sent)
+                except BaseException:          # KeyboardInterrupt: what follows has to be sent yet
+                    protocol._write_backlog.append(view[count[0]:])
+                    protocol._write_buffer_size += len(view) - count[0]
+                    raise
+                sent = None                    # the next records take its memory, in the caches
+                if transport.is_closing() and not was_closing:
+                    count[0] = len(view)       # the peer is gone, and the rest would go nowhere
+                    break
             count[0] += protocol.native.write(view[count[0]:count[0] + RECORD_BYTES_MAX])
             records.append(protocol._outgoing.read())
     finally:
-        protocol._transport.writelines(records)
+        if records:
+            transport.writelines(records)
     return 0

@@ -202,8 +202,7 @@ cdef class DescriptorTransport(SendingTransport):
         """Make one piece of the small ones at the head, unless the first is half sent."""
         if self.sent_bytes == 0:
             self.sending = join_small(self.sending, self.pieces)
-            if not self.pieces:
-                self.pieces = None
+            self.pieces = self.pieces or None
         return 0
 
     @cython.nonecheck(False)
@@ -211,7 +210,6 @@ cdef class DescriptorTransport(SendingTransport):
         """Send without the ring what the kernel takes now. Nothing is in flight."""
         cdef ssize_t sent
         cdef int error
-        cdef Py_ssize_t length
         cdef Gather gather
         cdef object kept                      # while the GIL is released
         cdef PyThreadState *released
@@ -219,10 +217,10 @@ cdef class DescriptorTransport(SendingTransport):
             if not self.descriptor_is_ours():
                 return self.write_failed(EBADF)
             kept = self.gather(&gather)
-            length = gather.length
             self.send_operation.state = OPERATION_BY_OWNER
             if self.never_blocks():
-                released = NULL if length <= QUICK_CALL_BYTES else release_gil_for_others(length)
+                released = (NULL if gather.length <= QUICK_CALL_BYTES
+                            else release_gil_for_others(gather.length))
             else:
                 released = PyEval_SaveThread()
             sent = self.write_some(&gather)
@@ -239,19 +237,19 @@ cdef class DescriptorTransport(SendingTransport):
                     return 0
                 return self.write_failed(error)
             self.advance(sent)
-            self.full = sent < length
+            self.full = sent < gather.length
             if self.full:
                 return 0
         return 0
 
     cdef object gather(self, Gather *gather):
         """Name what is to be sent next; whoever sends it keeps what is returned."""
-        gather_begin(gather, self.sending, self.sent_bytes)
+        gather_begin(gather, self.sending, self.sent_bytes, self.call_bytes_max())
         if self.pieces is not None:
             if gather_more(gather, self.pieces):
                 return (self.sending, self.pieces[:gather.message.msg_iovlen - 1])
             self.join_pieces()
-            gather_begin(gather, self.sending, self.sent_bytes)
+            gather_begin(gather, self.sending, self.sent_bytes, gather.bytes_max)
         return self.sending
 
     @cython.nonecheck(False)
@@ -273,12 +271,14 @@ cdef class DescriptorTransport(SendingTransport):
                 taken += 1
         if taken:
             del self.pieces[:taken]
-            if not self.pieces:
-                self.pieces = None
+            self.pieces = self.pieces or None
 
     cdef bint never_blocks(self) noexcept:
         """Whether write_some() may keep the GIL. Overridden."""
         return False                          # a pipe's O_NONBLOCK is also its other users'
+
+    cdef Py_ssize_t call_bytes_max(self) noexcept:
+        return CALL_BYTES_MAX                 # a message is not to be cut. Overridden
 
     cdef ssize_t write_some(self, Gather *gather) noexcept nogil:
         """send(2) or writev(2), not waiting: the bytes taken, or -1 and errno. Overridden."""

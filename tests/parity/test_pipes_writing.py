@@ -5,6 +5,7 @@ Runs on asyncio and on loopx; the other end is a blocking file.
 
 import asyncio
 import os
+import socket
 
 import pytest
 
@@ -15,6 +16,24 @@ from tests.support.recorders import Recorder
 from tests.support.scripts import run_script
 
 BIG_BYTES = 100_000_000
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
+def test_a_large_message_is_written_whole(loop, kind):
+    async def main():
+        ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+        with theirs:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2_000_000)
+            if ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) < 2_000_000:
+                ours.close()
+                pytest.skip("net.core.wmem_max is too small")
+            transport, protocol = await loop.connect_write_pipe(Recorder, ours)
+            transport.write(bytes(600_000))
+            assert len(theirs.recv(1_000_000)) == 600_000
+            transport.close()
+            await protocol.lost
+
+    run(loop, main())
 
 
 def test_what_it_is(loop):

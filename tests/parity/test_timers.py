@@ -7,6 +7,7 @@ timer that waits for something else, not a busy machine.
 import asyncio
 import contextvars
 import gc
+import math
 import random
 import time
 import weakref
@@ -151,6 +152,18 @@ def test_the_far_future_does_not_come_and_does_no_harm(loop, delay_s):
     loop.call_later(0.001, loop.stop)
     loop.run_forever()
     assert seen == []
+
+
+@only_on("loopx")
+def test_a_time_that_is_no_number_is_now_and_holds_up_nothing(loop):
+    """asyncio's loop fails, as its selector cannot wait for it."""
+    seen = []
+    handle = loop.call_at(math.nan, seen.append, "no number")
+    loop.call_later(0.001, seen.append, "later")
+    loop.call_later(0.01, loop.stop)
+    loop.run_forever()
+    assert seen == ["no number", "later"]
+    assert math.isnan(handle.when())
 
 
 def test_a_delay_of_none_is_refused(loop):

@@ -107,6 +107,23 @@ def test_an_empty_heap():
     assert heap.pop_due(math.inf) == []
 
 
+@pytest.mark.parametrize("place", range(1, 5))
+def test_the_second_may_be_any_child_of_the_first(place):
+    heap = TimersHeapForTests()
+    for key in range(6):
+        heap.push(0.0 if key == 0 else 1.0 if key == place else 9.0, key)
+    assert heap.has_two_before(2.0)
+    assert not heap.has_two_before(1.0)
+
+
+def test_what_is_due_at_no_time_is_due():
+    heap = TimersHeapForTests()
+    heap.push(1.0, 1)
+    heap.push(math.nan, 2)
+    heap.push(-math.inf, 3)
+    assert heap.pop_due(0.0) == [2, 3]
+
+
 def test_what_is_due_exactly_now_is_due():
     heap = TimersHeapForTests()
     heap.push(1.0, 1)

@@ -1,0 +1,87 @@
+"""Writes over TLS that leave by several calls, while the rest is being encrypted.
+
+Owns: what loopx/transports/tls.pxi write_in_records() promises when something happens between two
+of them.
+Thread: the test's own, which both ends share.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import tracemalloc
+
+import pytest
+
+from tests.support import certs
+from tests.support.net import connected, only_on, run
+from tests.support.payload import MIB, digest, pattern
+from tests.support.recorders import Recorder
+
+
+def pair():
+    """A client and a server that speak TLS."""
+    return connected(
+        Recorder,
+        Recorder,
+        server_options={"ssl": certs.server_context()},
+        ssl=certs.client_context(),
+        server_hostname=certs.HOSTNAME,
+    )
+
+
+@only_on("loopx")
+def test_what_has_left_takes_no_memory(loop):
+    """asyncio encrypts all before it sends anything."""
+
+    async def main():
+        async with pair() as (client, server):
+            data = bytes(MIB)
+            client.transport.write(data)               # what is allocated once
+            await server.received(MIB)
+            tracemalloc.start()
+            try:
+                client.transport.write(data)
+                assert client.transport.get_write_buffer_size() == 0
+                assert tracemalloc.get_traced_memory()[1] < 700_000
+            finally:
+                tracemalloc.stop()
+            await server.received(2 * MIB)
+
+    run(loop, main())
+
+
+def test_a_peer_that_is_gone_is_met_once(loop, caplog):
+    async def main():
+        async with pair() as (client, _):
+            fd = os.dup(client.transport.get_extra_info("socket").fileno())
+            with socket.socket(fileno=fd) as ours:
+                ours.shutdown(socket.SHUT_WR)
+            client.transport.write(bytes(16 * MIB))
+            assert isinstance(await client.lost, BrokenPipeError | None)
+
+    with caplog.at_level(logging.WARNING, "asyncio"):
+        run(loop, main())
+    assert caplog.records == []
+
+
+def test_an_interrupt_between_two_calls_loses_nothing(loop):
+    async def main():
+        data = pattern(12 * MIB)
+        async with pair() as (client, server):
+            protocol = client.transport._ssl_protocol
+            pause_writing = protocol.pause_writing
+
+            def interrupted():
+                pause_writing()
+                raise KeyboardInterrupt
+
+            protocol.pause_writing = interrupted
+            with pytest.raises(KeyboardInterrupt):
+                client.transport.write(data)
+            protocol.pause_writing = pause_writing
+            client.transport.write(b"end")
+            await asyncio.wait_for(server.received(len(data) + 3), 20)
+            assert digest(server.buffer) == digest(data + b"end")
+
+    run(loop, main())
