@@ -113,7 +113,7 @@ cdef Py_ssize_t send_now(sock, data, Py_ssize_t *total) except -1:
         else:
             total[0] = view.len
             released = NULL if view.len <= QUICK_CALL_BYTES else release_gil_for_others(view.len)
-            sent = posix_send(fd, view.buf, view.len, MSG_DONTWAIT | MSG_NOSIGNAL)
+            sent = send_in_calls(fd, <char *>view.buf, view.len)
             error = errno
             take_gil_back(released)
             PyBuffer_Release(&view)
@@ -124,6 +124,22 @@ cdef Py_ssize_t send_now(sock, data, Py_ssize_t *total) except -1:
         return sock.send(data)
     except (BlockingIOError, InterruptedError):
         return 0
+
+
+cdef ssize_t send_in_calls(int fd, char *data, Py_ssize_t length) noexcept nogil:
+    """send(2), not waiting, in calls of SEND_BYTES_MAX: what was taken, or -1 and errno."""
+    cdef Py_ssize_t call_bytes = length
+    cdef ssize_t sent = 0, taken
+    if length > SEND_BYTES_MAX and not has_messages(fd):
+        call_bytes = SEND_BYTES_MAX
+    while True:
+        call_bytes = min(call_bytes, length - sent)
+        taken = posix_send(fd, data + sent, call_bytes, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if taken < 0:
+            return sent if sent else -1        # the next call meets an error again
+        sent += taken
+        if sent == length or taken < call_bytes:
+            return sent
 
 
 cdef DescriptorWait wait_for_socket(BaseLoop loop, sock, unsigned int events):

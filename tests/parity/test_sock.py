@@ -129,6 +129,23 @@ def test_sendall(loop: asyncio.AbstractEventLoop, size_bytes: int, family: str) 
     run(loop, main())
 
 
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
+def test_sendall_of_a_large_message(
+    loop: asyncio.AbstractEventLoop, kind: socket.SocketKind
+) -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+        ours.setblocking(False)
+        with ours, theirs:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2_000_000)
+            if ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) < 2_000_000:
+                pytest.skip("net.core.wmem_max is too small")
+            await loop.sock_sendall(ours, pattern(600_000))
+            assert theirs.recv(1_000_000) == pattern(600_000)
+
+    run(loop, main())
+
+
 def test_sendall_of_other_buffers(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
         data = pattern(3 * MIB)
