@@ -9,9 +9,9 @@ cdef enum:
     JOINED_BYTES_MAX = 65536
     CALL_BYTES_MAX = 1 << 30     # an operation's length is 32 bits
     # A call on a stream socket sends no more: eight segments of the loopback interface (65,483
-    # bytes, by IPv6 65,463). After sixteen the kernel works off, within the call, what was
+    # bytes, by IPv6 65,464). After sixteen the kernel works off, within the call, what was
     # acknowledged meanwhile, and where the congestion control paces (BBR) it waits for a timer
-    # then; a ninth that is short costs the same. Few network cards take more at once either.
+    # then; a ninth that is short costs the same.
     SEND_BYTES_MAX = 8 * 65408
 
 cdef struct Gather:
