@@ -66,7 +66,7 @@ cdef int bytes_there(int fd) noexcept:
     return there
 
 
-cdef bint has_messages(int fd) noexcept nogil:
+cdef bint has_messages(int fd) noexcept:
     """Whether it is a socket that loses what is beyond the room for a message."""
     cdef int socket_type
     cdef socklen_t length = sizeof(socket_type)

@@ -100,8 +100,12 @@ cdef Py_ssize_t receive_into_now(sock, buffer) except -1:
 
 
 cdef Py_ssize_t send_now(sock, data, Py_ssize_t *total) except -1:
-    """How many bytes were sent: 0 where the socket would block. Of `total`, or -1: not known."""
+    """How many bytes were sent: 0 where the socket would block. Of `total`, or -1: not known.
+
+    SEND_BYTES_MAX at most by a stream socket: there may be room for more.
+    """
     cdef Py_buffer view
+    cdef Py_ssize_t length
     cdef PyThreadState *released
     cdef ssize_t sent
     cdef int fd, error
@@ -113,7 +117,10 @@ cdef Py_ssize_t send_now(sock, data, Py_ssize_t *total) except -1:
         else:
             total[0] = view.len
             released = NULL if view.len <= QUICK_CALL_BYTES else release_gil_for_others(view.len)
-            sent = send_in_calls(fd, <char *>view.buf, view.len)
+            length = view.len
+            if length > SEND_BYTES_MAX and not has_messages(fd):
+                length = SEND_BYTES_MAX
+            sent = posix_send(fd, view.buf, length, MSG_DONTWAIT | MSG_NOSIGNAL)
             error = errno
             take_gil_back(released)
             PyBuffer_Release(&view)
@@ -124,22 +131,6 @@ cdef Py_ssize_t send_now(sock, data, Py_ssize_t *total) except -1:
         return sock.send(data)
     except (BlockingIOError, InterruptedError):
         return 0
-
-
-cdef ssize_t send_in_calls(int fd, char *data, Py_ssize_t length) noexcept nogil:
-    """send(2), not waiting, in calls of SEND_BYTES_MAX: what was taken, or -1 and errno."""
-    cdef Py_ssize_t call_bytes = length
-    cdef ssize_t sent = 0, taken
-    if length > SEND_BYTES_MAX and not has_messages(fd):
-        call_bytes = SEND_BYTES_MAX
-    while True:
-        call_bytes = min(call_bytes, length - sent)
-        taken = posix_send(fd, data + sent, call_bytes, MSG_DONTWAIT | MSG_NOSIGNAL)
-        if taken < 0:
-            return sent if sent else -1        # the next call meets an error again
-        sent += taken
-        if sent == length or taken < call_bytes:
-            return sent
 
 
 cdef DescriptorWait wait_for_socket(BaseLoop loop, sock, unsigned int events):
@@ -176,24 +167,26 @@ cdef class SocketCalls(BaseLoop):
     async def sock_sendall(self, sock, data):
         """Send all of `data`; after a failure there is no telling how much of it was sent."""
         cdef DescriptorWait wait
-        cdef Py_ssize_t sent, total
+        cdef Py_ssize_t sent, total, part
         if self.debug or not is_plain(sock):
             self._check_sock(sock)
         self.engine.system_calls += 1
-        sent = send_now(sock, data, &total)
+        sent = part = send_now(sock, data, &total)
         if sent == total:
             return
         view = memoryview(data)
         if view.itemsize != 1 or view.ndim != 1:
             view = view.cast("B")         # so that slicing counts bytes, as send(2) does
         while sent < view.nbytes:
-            wait = wait_for_socket(self, sock, POLLOUT)
-            try:
-                await wait.future
-            finally:
-                wait.end()
+            if part != SEND_BYTES_MAX:
+                wait = wait_for_socket(self, sock, POLLOUT)
+                try:
+                    await wait.future
+                finally:
+                    wait.end()
             self.engine.system_calls += 1
-            sent += send_now(sock, view[sent:], &total)
+            part = send_now(sock, view[sent:], &total)
+            sent += part
 
     def _recv_into_now(self, sock, buffer):
         cdef Py_ssize_t length

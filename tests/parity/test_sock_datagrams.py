@@ -1,6 +1,6 @@
 """sock_recvfrom, sock_recvfrom_into and sock_sendto: one datagram on a plain socket.
 
-Owns: their results, their errors, and what cancelling leaves behind.
+Owns: their results, their errors, and what cancelling leaves behind; and messages by sock_sendall.
 Thread: the test's own; both ends are non-blocking sockets of the test.
 Must not: leave an operation pending at the end of a test.
 """
@@ -250,5 +250,22 @@ def test_a_blocking_socket_is_refused_in_debug_mode(loop: asyncio.AbstractEventL
             ):
                 with pytest.raises(ValueError, match="must be non-blocking"):
                     await call
+
+    run(loop, main())
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
+def test_sendall_of_a_large_message(
+    loop: asyncio.AbstractEventLoop, kind: socket.SocketKind
+) -> None:
+    async def main() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+        ours.setblocking(False)
+        with ours, theirs:
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2_000_000)
+            if ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) < 2_000_000:
+                pytest.skip("net.core.wmem_max is too small")
+            await loop.sock_sendall(ours, pattern(600_000))
+            assert theirs.recv(1_000_000) == pattern(600_000)
 
     run(loop, main())
