@@ -19,6 +19,7 @@ import altair
 import jinja2
 import vl_convert
 
+from bench import targets
 from bench.html_charts import charts_of, lead_chart
 from bench.leads import FIGURES, Lead, absences, comparisons, leads_of
 from bench.loops import REFERENCE, SUBJECT
@@ -144,6 +145,8 @@ def render(reports: list[Json]) -> str:
         limits=versus(limits, True),
         behind_reference=sum(lead.rival == REFERENCE for lead in headlines),
         comparisons=sum(comparisons(report) for report in reports),
+        targets_header=targets.header(),
+        missed=[each for report in reports for each in targets.missed(report)],
         absences=[each for report in reports for each in absences(report)],
         failures=[(report["name"], each) for report in reports for each in report["failures"]],
         library=script_library(),

@@ -19,6 +19,7 @@ from bench.loops import SUBJECT, is_subject
 from bench.results import RATIO_METRICS, Run, pairs, spread
 from bench.rows import LIMITS
 from bench.tables import mark_if_saturated, median_of, missing_cell, ratio_of
+from bench.workloads import CALIBRATION
 
 HIGHER_IS_BETTER = frozenset({"requests_per_second"})
 FIGURES = {
@@ -92,11 +93,16 @@ def pairs_of(row: Json, rival: str, metric: str) -> list[float]:
     return [times_better(metric, theirs, own) for theirs, own in found]
 
 
+def rows_with_a_loop(report: Json) -> list[Json]:
+    """Return the rows that compare loops: one compares interpreters."""
+    return [row for row in report["rows"] if row["name"] != f"instructions-{CALIBRATION}"]
+
+
 def leads_of(report: Json) -> list[Lead]:
     """Return every lead over loopx in the report, the greatest first."""
     found = [
         lead
-        for row in report["rows"]
+        for row in rows_with_a_loop(report)
         for metric in RATIO_METRICS
         for rival in row["summary"]
         if not is_subject(rival)
@@ -133,7 +139,7 @@ def comparisons(report: Json) -> int:
     """Return on how many headline figures loopx was compared with another loop."""
     return sum(
         bool(pairs_of(row, rival, row["metric"]))
-        for row in report["rows"]
+        for row in rows_with_a_loop(report)
         for rival in row["summary"]
         if not is_subject(rival) and rival not in LIMITS
     )

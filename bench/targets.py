@@ -24,6 +24,7 @@ RATIOS = {
 }
 # This much of what the better bare C server reaches.
 OF_LIMIT = {"echo-protocol-64x1024": 0.95, "echo-protocol-512x64": 0.95}
+MISSED = ", missed"
 AT_MOST = {
     "micro-call-soon-chain": 150,
     "micro-call-soon-batch": 200,
@@ -52,6 +53,16 @@ def make_tables(report: Json) -> list[Table]:
     return [table for table in made if table.rows]
 
 
+def missed(report: Json) -> list[tuple[str, list[str]]]:
+    """Return the report's name and the line of each target that it misses."""
+    return [
+        (report["name"], line)
+        for table in make_tables(report)
+        for line in table.rows
+        if line[3].endswith(MISSED)
+    ]
+
+
 def header() -> list[str]:
     """Return what the columns are."""
     return ["", "target", SUBJECT, "of the target", "to the best other loop"]
@@ -77,8 +88,8 @@ def line(row: Json, target: float, remark: str, at_most: bool = False) -> list[s
     cells = [row["title"], tables.number(target) + remark, tables.number(reached)]
     if reached is None:
         return [*cells, "-", "-"]
-    missed = reached > target if at_most else reached < target
-    cells.append(f"{reached / target:.2f}" + (", missed" if missed else ""))
+    is_missed = reached > target if at_most else reached < target
+    cells.append(f"{reached / target:.2f}" + (MISSED if is_missed else ""))
     others = {loop: figure for loop, figure in figures.items() if not is_subject(loop)}
     if not others:
         return [*cells, "-"]

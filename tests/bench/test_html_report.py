@@ -18,7 +18,7 @@ pytest.importorskip("jinja2")
 pytest.importorskip("altair")
 pytest.importorskip("vl_convert")
 
-from bench import html_report  # noqa: E402
+from bench import html_report, targets  # noqa: E402
 from bench.tables import make_tables  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -113,6 +113,8 @@ def test_the_losses_come_first(page, reports):
     assert page.index("Where loopx loses") < page.index("All that was recorded")
     opening = page[: page.index("All that was recorded")]
     assert opening.count("<tr") > 5 and "times better" in opening
+    missed = [name for report in reports for name, _ in targets.missed(report)]
+    assert opening.count(", missed</td>") == len(missed)
 
 
 def test_everything_recorded_is_there(page, reports):

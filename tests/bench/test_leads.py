@@ -44,6 +44,13 @@ def test_less_time_is_ahead():
     assert (lead.rival, lead.ratio, lead.is_headline) == ("zloop", 2.0, True)
 
 
+def test_a_row_without_a_loop_compares_none():
+    stored = json.loads((RESULTS / "instructions.json").read_text())
+    plain = [row for row in stored["rows"] if row["name"] == "instructions-python"]
+    made = stored | {"rows": plain}
+    assert len(plain) == 1 and leads_of(made) == [] and comparisons(made) == 0
+
+
 def test_the_reference_can_be_ahead():
     (lead,) = leads_of(report("echo-tls-1x64", {"uvloop": [100], "loopx": [80]}))
     assert lead.rival == "uvloop" and lead.ratio == pytest.approx(1.25)

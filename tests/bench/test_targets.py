@@ -40,6 +40,12 @@ def test_a_target_that_is_missed_is_told():
     assert met[1:] == ["1.20", "1.26", "1.05", "1.20 (rloop)"]
 
 
+def test_those_that_are_missed_are_listed():
+    report = {"name": "io", "rows": [bulk(uvloop=1.0, loopx=1.15), bulk(uvloop=1.0, loopx=1.2)]}
+    ((name, line),) = targets.missed(report)
+    assert name == "io" and line[2] == "1.15"
+
+
 def test_where_c_is_the_measure_the_better_server_counts():
     name = "echo-protocol-64x1024"
     ratios = {"uvloop": 1.0, "loopx": 1.21, "c-epoll": 1.3, "c-uring": 1.1}
