@@ -178,6 +178,7 @@ cdef class ReceivingTransport(BulkTransport):
         try:
             keep_open = protocol.eof_received()
         except (SystemExit, KeyboardInterrupt):
+            self.hold_first(None)              # it is told again, as by a socket that is watched
             raise
         except BaseException as error:
             return self.fatal_error(error, "Fatal error: protocol.eof_received() call failed.")

@@ -80,6 +80,7 @@ def test_an_interrupt_between_two_calls_loses_nothing(loop):
             with pytest.raises(KeyboardInterrupt):
                 client.transport.write(data)
             protocol.pause_writing = pause_writing
+            await asyncio.wait_for(server.received(len(data)), 20)
             client.transport.write(b"end")
             await asyncio.wait_for(server.received(len(data) + 3), 20)
             assert digest(server.buffer) == digest(data + b"end")

@@ -7,6 +7,8 @@ Must not: promise what comes after an exception, which asyncio answers by aborti
 
 import asyncio
 import contextlib
+import os
+import socket
 from typing import Any
 
 import pytest
@@ -99,6 +101,29 @@ def test_misdeed(
         assert [type(context["exception"]) for context in errors] == [Misdeed]
     else:
         assert errors == []
+
+
+@both_errors
+def test_an_interrupted_end(loop: asyncio.AbstractEventLoop, error: type[BaseException]) -> None:
+    """Whoever ends without a close_notify, and stays, does not keep the connection."""
+
+    async def main() -> None:
+        async with connected(
+            raising("eof_received", error),
+            Echo,
+            server_options={"ssl": certs.server_context()},
+            ssl=certs.client_context(),
+            server_hostname=certs.HOSTNAME,
+        ) as (client, server):
+            client.armed = True
+            fd = os.dup(server.transport.get_extra_info("socket").fileno())
+            with socket.socket(fileno=fd) as of_server:
+                of_server.shutdown(socket.SHUT_WR)
+            await client.lost
+            assert client.calls.count("eof_received") == 1
+
+    _, interruptions = run_through(loop, main())
+    assert interruptions == 1
 
 
 class Greeting(Recorder):
