@@ -46,6 +46,6 @@ def test_loopx_is_no_rival_of_itself():
         True, True, False, False]
     run = {"round": 0, "position": 0, "metrics": {"requests_per_second": 1.0}}
     faster = {**run, "metrics": {"requests_per_second": 2.0}}
-    row = {"runs": [{**run, "loop": "loopx"}, {**faster, "loop": "loopx-nogil"}],
+    row = {"name": "echo", "runs": [{**run, "loop": "loopx"}, {**faster, "loop": "loopx-nogil"}],
            "summary": {"loopx": {}, "loopx-nogil": {}}}
     assert leads.leads_of({"rows": [row]}) == []
