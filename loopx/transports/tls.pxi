@@ -92,10 +92,6 @@ class TLSProtocol(TLSState, SSLProtocol):
     def _process_outgoing(self):
         send_ciphertext(self)
 
-    def _go_on_writing(self):
-        if self._state is WRAPPED:             # else what ends the connection has seen to it
-            self._do_write()
-
 
 cdef int note_app_protocol(TLSState protocol, bint debug) except -1:
     protocol.feeds_reader = adopt_stream_reader(protocol._app_protocol, debug)
@@ -254,7 +250,7 @@ cdef int write_in_records(TLSState protocol, bytes data, Py_ssize_t *count) exce
                 except BaseException:          # KeyboardInterrupt: what follows has to be sent yet
                     protocol._write_backlog.append(view[count[0]:])
                     protocol._write_buffer_size += len(view) - count[0]
-                    protocol._loop.call_soon(protocol._go_on_writing)
+                    protocol._loop.call_soon(protocol._write_appdata, ())
                     raise
                 sent = None                    # the next records take its memory, in the caches
                 if transport.is_closing() and not was_closing:
