@@ -224,6 +224,11 @@ class SpinForTests:
     def slept(self, ns: int) -> None: ...
 
 @disjoint_base
+class StreamingForTests:
+    def received(self, sender: int, length: int) -> None: ...
+    def goes_on(self, writes: int, dispatched: int, now_ns: int) -> bool: ...
+
+@disjoint_base
 class TimersHeapForTests:
     """sched/timers_heap.pxd with unique integer keys, for the state machines in tests/sched."""
 

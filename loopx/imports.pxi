@@ -28,6 +28,7 @@ from loopx.sched.clock cimport monotonic_ns, monotonic_seconds
 from loopx.sched.inbox cimport *
 from loopx.sched.ready_queue cimport *
 from loopx.sched.spin cimport *
+from loopx.sched.streaming cimport *
 from loopx.sched.thread cimport current_thread
 from loopx.sched.timers_heap cimport *
 

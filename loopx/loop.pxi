@@ -291,7 +291,8 @@ cdef class LoopCore(SocketCalls):
         `system_calls` are those that the native code makes for I/O: `enters`
         (io_uring_enter(2)), and the calls to accept, receive and send that it makes itself, of
         sock_recv, sock_recv_into and sock_sendall too. `spins` are the waits that began with a
-        look for I/O (spin_us) that found nothing at once. Not counted: the calls of sockets.py and
+        look for I/O (spin_us) that found nothing at once, `batches` those that went on for some
+        100 us for more of what several peers stream. Not counted: the calls of sockets.py and
         sendfile.py (the other sock_* methods, sendfile(2)), opening and closing, wake-ups from
         other threads, and the self-pipe.
         """
@@ -303,6 +304,7 @@ cdef class LoopCore(SocketCalls):
             "enters": self.engine.enters,                   # io_uring_enter among them
             "completions": self.engine.completions,
             "spins": self.engine.spins,
+            "batches": self.engine.batches,
             # Those of users: the loop's own watch of its self-pipe is not one.
             "operations_in_flight": self.engine.in_flight - (self.signal_pipe is not None
                                                              and self.engine.in_flight > 0),

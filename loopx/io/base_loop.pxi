@@ -29,7 +29,6 @@ cdef class BaseLoop(Scheduler):
     cdef Engine engine
     cdef unsigned long long turns    # taken so far
     cdef bint stopping               # stop() was called: this turn is the last
-    cdef unsigned long long writes   # pieces that transports were given to send
     cdef list unsent                 # transports that were written to since the last submission
     cdef Py_ssize_t batch_bytes      # of theirs, about
     cdef PyObject **owners           # by descriptor: the transport that uses it, borrowed

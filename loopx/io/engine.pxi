@@ -19,6 +19,9 @@ cdef class Engine:
     cdef long long draining_until_ns        # once there was one
     cdef bint has_drained                   # as much as it may
     cdef Py_ssize_t bulk_dispatched         # bytes, in this dispatch()
+    cdef unsigned long long writes          # pieces that transports were given to send
+    cdef Streaming streaming                # whether to wait for several completions
+    cdef unsigned long long batches         # how often that was done
     cdef bint running                       # between begin() and suspend()
     cdef unsigned long long system_calls    # for I/O, of all kinds
     cdef unsigned long long enters          # those of them that submit and wait

@@ -1,4 +1,5 @@
-# Entering the kernel: the one system call of a turn, and whether to look before sleeping in it.
+# Entering the kernel: the one system call of a turn, and how to wait in it: after a look for what
+# has come, or for several completions.
 # Only the loop's thread may touch it. It knows nothing of the operations in the ring, which are
 # ring_engine.pxi's.
 
@@ -6,6 +7,9 @@ cdef enum:
     CALL_IS_LONG = 8             # submissions from which on the GIL is worth releasing
     RECEIVED_MAX = 80            # about as many completions with data are collected at a time
     BUSY_TURNS_MAX = 1           # turns with something to run that may go by without a look
+    BATCH_COMPLETIONS = 8        # that a wait goes on for while so many peers stream,
+    BATCH_US = 50                # or how long, to which the kernel adds
+    BATCH_TAKES_NS = 100000       # the thread's timer slack (prctl(2)): 50 us
 
 
 cdef inline bint has_received(io_uring_cqe *cqe) noexcept:
@@ -20,7 +24,8 @@ cdef class EnteringEngine(CollectingEngine):
     cdef Ring ring
 
     @cython.final
-    cdef int enter(self, unsigned int min_complete, long long timeout_ns) except -1:
+    cdef int enter(self, unsigned int min_complete, long long timeout_ns,
+                   unsigned int min_wait_us=0) except -1:
         """One io_uring_enter(2). Returns 1 when a signal ended it, else 0."""
         cdef int result
         if self.bulk_dispatched and ring_unsubmitted(&self.ring):
@@ -28,9 +33,9 @@ cdef class EnteringEngine(CollectingEngine):
         self.count_enter()
         if min_complete or ring_unsubmitted(&self.ring) >= CALL_IS_LONG:
             with nogil:
-                result = ring_enter(&self.ring, min_complete, timeout_ns)
+                result = ring_enter(&self.ring, min_complete, timeout_ns, min_wait_us)
         else:
-            result = ring_enter(&self.ring, min_complete, timeout_ns)
+            result = ring_enter(&self.ring, min_complete, timeout_ns, min_wait_us)
         return self.check_entered(result)
 
     @cython.final
@@ -129,11 +134,26 @@ cdef class EnteringEngine(CollectingEngine):
         return self.all_fill()
 
     @cython.final
-    cdef int sleep(self, long long timeout_ns) except -1:
+    cdef int sleep(self, long long timeout_ns, bint for_batch) except -1:
         """Submit and wait. Returns 1 when a signal ended it, else 0."""
         cdef long long started_ns = monotonic_ns()
         try:
+            if for_batch:
+                self.batches += 1
+                return self.enter(BATCH_COMPLETIONS, timeout_ns, BATCH_US)
             return self.enter(1, timeout_ns)
         finally:
             inbox_withdraw_sleep(self.inbox)
-            spin_slept(&self.spin, monotonic_ns() - started_ns)
+            if not for_batch:                     # that tells nothing of other waits
+                spin_slept(&self.spin, monotonic_ns() - started_ns)
+
+    @cython.final
+    cdef inline bint batch_is_due(self, long long timeout_ns) noexcept:
+        """Whether to sleep until several completions are there, as peers are about to send more.
+
+        Not where something is there already: who has enough to do need not wait for more of it.
+        """
+        cdef long long now_ns = monotonic_ns() if self.streaming.bytes else 0
+        return (streaming_goes_on(&self.streaming, self.writes, self.dispatched, now_ns)
+                and ring_can_batch(&self.ring) and not 0 <= timeout_ns <= BATCH_TAKES_NS
+                and not self.has_news())

@@ -242,7 +242,7 @@ cdef class RingEngine(EnteringEngine):
         return 0
 
     cdef int wait(self, long long timeout_ns) except -1:
-        cdef int interrupted = 0
+        cdef int interrupted = 0, for_batch = 0
         if self.queued.length:
             self.start_queued()
         if self.foreign_cancels is not None:
@@ -256,8 +256,10 @@ cdef class RingEngine(EnteringEngine):
                     self.need_ring()
                 return 0
             self.need_ring()
-        if timeout_ns != 0 and spin_is_due(&self.spin, self.in_flight <= LONELY_IN_FLIGHT):
-            timeout_ns = self.spin_first(timeout_ns)
+        if timeout_ns != 0:
+            for_batch = self.batch_is_due(timeout_ns)
+            if not for_batch and spin_is_due(&self.spin, self.in_flight <= LONELY_IN_FLIGHT):
+                timeout_ns = self.spin_first(timeout_ns)
         if timeout_ns != 0 and (ring_completions_ready(&self.ring)
                                 or not inbox_announce_sleep(self.inbox)):
             timeout_ns = 0
@@ -267,7 +269,7 @@ cdef class RingEngine(EnteringEngine):
             return 0
         self.turns_unlooked = 0
         if timeout_ns != 0:
-            interrupted = self.sleep(timeout_ns)
+            interrupted = self.sleep(timeout_ns, for_batch)
         elif ring_unsubmitted(&self.ring) or ring_has_kernel_work(&self.ring):
             self.enter(0, 0)
         self.collect_waited()

@@ -119,7 +119,7 @@ FEATURES = (
     Row("LINKED_FILE", 1 << 12, "5.17", PLANNED + "chains of opening, reading and closing"),
     Row("REG_REG_RING", 1 << 13, "6.3", PLANNED + "registering through the registered descriptor"),
     Row("RECVSEND_BUNDLE", 1 << 14, "6.10", PLANNED + "measuring only (kernels had ordering bugs)"),
-    Row("MIN_TIMEOUT", 1 << 15, "6.12", PLANNED + "waiting for a batch of completions"),
+    Row("MIN_TIMEOUT", 1 << 15, "6.12", "waiting for more of what several peers stream"),
 )
 
 SINGLE_ISSUER = lib.IORING_SETUP_SINGLE_ISSUER

@@ -46,6 +46,7 @@ cdef extern from "liburing.h" nogil:
     cdef struct io_uring:
         io_uring_sq sq
         io_uring_cq cq
+        unsigned int features
 
     cdef struct io_uring_buf_ring:
         pass

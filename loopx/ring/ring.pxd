@@ -12,10 +12,17 @@ cdef extern from * nogil:
     #define loopx_load_acquire(pointer) __atomic_load_n((pointer), __ATOMIC_ACQUIRE)
     #define loopx_store_release(pointer, value) \\
         __atomic_store_n((pointer), (value), __ATOMIC_RELEASE)
+    /* min_wait_usec is called pad in headers from before Linux 6.12 */
+    #define loopx_set_min_wait_us(argument, us) \\
+        memcpy((char *)&(argument) + offsetof(struct io_uring_getevents_arg, ts) - 4, &(us), 4)
     """
+    void loopx_set_min_wait_us(io_uring_getevents_arg argument, unsigned int us)
     unsigned int loopx_load_acquire(unsigned int *pointer)
     void loopx_store_release(unsigned int *pointer, unsigned int value)
 
+
+cdef enum:
+    FEATURE_MIN_TIMEOUT = 1 << 15    # Linux 6.12; by number, for older headers
 
 cdef struct Ring:
     io_uring *uring
@@ -86,11 +93,17 @@ cdef inline int ring_do_kernel_work(Ring *ring) noexcept nogil:
     return io_uring_enter2(ring.fd, 0, 0, IORING_ENTER_GETEVENTS | ring.enter_flags, NULL, 8)
 
 
+cdef inline bint ring_can_batch(Ring *ring) noexcept nogil:
+    """Whether ring_enter() may be given `min_wait_us`."""
+    return ring.uring.features & FEATURE_MIN_TIMEOUT != 0
+
+
 cdef inline int ring_enter(Ring *ring, unsigned int min_complete,
-                           long long timeout_ns) noexcept nogil:
+                           long long timeout_ns, unsigned int min_wait_us) noexcept nogil:
     """Publish what is queued, submit it, and wait for `min_complete` completions.
 
-    A negative timeout waits for ever. Returns entries submitted, or minus errno (ETIME when
+    Once `min_wait_us` have passed, if they are not 0, one will do. A negative timeout waits
+    for ever, or for those. Returns entries submitted, or minus errno (ETIME when
     the timeout passed, EINTR for a signal, EBUSY when completions must be drained first).
     """
     cdef io_uring_getevents_arg argument
@@ -99,11 +112,13 @@ cdef inline int ring_enter(Ring *ring, unsigned int min_complete,
     cdef unsigned int to_submit = ring_unsubmitted(ring)
     cdef int result
     loopx_store_release(ring.uring.sq.ktail, ring.tail)
-    if min_complete and timeout_ns >= 0:
-        timeout.tv_sec = timeout_ns // 1000000000
-        timeout.tv_nsec = timeout_ns % 1000000000
+    if min_complete and (timeout_ns >= 0 or min_wait_us):
         memset(&argument, 0, sizeof(argument))
-        argument.ts = <uint64_t><size_t>&timeout
+        loopx_set_min_wait_us(argument, min_wait_us)
+        if timeout_ns >= 0:
+            timeout.tv_sec = timeout_ns // 1000000000
+            timeout.tv_nsec = timeout_ns % 1000000000
+            argument.ts = <uint64_t><size_t>&timeout
         result = io_uring_enter2(ring.fd, to_submit, min_complete, flags | IORING_ENTER_EXT_ARG,
                                  <sigset_t *>&argument, sizeof(argument))
     else:

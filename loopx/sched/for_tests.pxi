@@ -108,3 +108,16 @@ cdef class SpinForTests:
 
     def slept(self, long long ns):
         spin_slept(&self.spin, ns)
+
+
+cdef class StreamingForTests:
+    """sched/streaming.pxd."""
+
+    cdef Streaming streaming
+
+    def received(self, size_t sender, Py_ssize_t length):
+        self.streaming.polls += 1
+        streaming_received(&self.streaming, <void *>sender, length)
+
+    def goes_on(self, unsigned long long writes, unsigned long long dispatched, long long now_ns):
+        return streaming_goes_on(&self.streaming, writes, dispatched, now_ns)

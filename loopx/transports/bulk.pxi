@@ -98,6 +98,8 @@ cdef class BulkTransport(SocketTransport):
         """Note what may be left, and whether bulk goes on; ask for more next time if it was all."""
         self.may_have_left = length == room
         self.loop.engine.bulk_dispatched += length
+        if self.is_tcp:                        # other sockets and pipes hold little of it
+            streaming_received(&self.loop.engine.streaming, <void *>self, length)
         if self.may_have_left:
             self.short_reads = 0
             self.receive_operation.fills = BULK_SMALL_READS

@@ -56,8 +56,10 @@ cdef class ReceivingTransport(BulkTransport):
     @cython.nonecheck(False)
     cdef int readable(self, int result) except -1:
         """The poll's completion in bulk mode: receive straight into what is handed out."""
-        cdef unsigned long long writes
-        if result == POLLIN and self.loop.engine.dispatched <= self.received_at:
+        cdef Engine engine = self.loop.engine
+        cdef unsigned long long writes = engine.writes
+        engine.streaming.polls += self.is_tcp
+        if result == POLLIN and engine.dispatched <= self.received_at:
             return 0                           # told before the last receive, which took it
         self.may_have_left = True
         if (self.closing or self.paused or result == -ECANCELED or not self.bulk_bytes
@@ -67,8 +69,7 @@ cdef class ReceivingTransport(BulkTransport):
             return self.descriptor_is_gone()
         if result != POLLIN:
             self.poll_for_each()
-        writes = self.loop.writes
-        while self.receive_once() and self.loop.writes == writes and self.may_go_on():
+        while self.receive_once() and engine.writes == writes and self.may_go_on():
             pass
         return 0
 

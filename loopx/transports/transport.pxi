@@ -188,7 +188,7 @@ cdef class DescriptorTransport(SendingTransport):
     @cython.nonecheck(False)
     cdef inline int append(self, data, Py_ssize_t length) except -1:
         self.unsent_bytes += length
-        self.loop.writes += 1
+        self.loop.engine.writes += 1
         if self.sending is None:
             self.sending = data
             self.sent_bytes = 0

@@ -28,6 +28,7 @@ KEYS = {
     "enters",
     "completions",
     "spins",
+    "batches",
     "operations_in_flight",
     "ready",
     "timers",
