@@ -7,9 +7,9 @@ cdef enum:
     CALL_IS_LONG = 8             # submissions from which on the GIL is worth releasing
     RECEIVED_MAX = 80            # about as many completions with data are collected at a time
     BUSY_TURNS_MAX = 1           # turns with something to run that may go by without a look
-    BATCH_COMPLETIONS = 8        # that a wait goes on for while so many peers stream,
-    BATCH_US = 50                # or how long, to which the kernel adds
-    BATCH_TAKES_NS = 100000       # the thread's timer slack (prctl(2)): 50 us
+    BATCH_COMPLETIONS = 8        # that end a wait for a batch (sched/streaming.pxd),
+    BATCH_US = 50                # or how long it goes on,
+    BATCH_TAKES_NS = 100000      # with the thread's timer slack (prctl(2)), which the kernel adds
 
 
 cdef inline bint has_received(io_uring_cqe *cqe) noexcept:

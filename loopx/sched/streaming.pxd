@@ -6,8 +6,9 @@
 # them most of that, and more is received at a time. But who is to be answered waits for this loop,
 # and so does, at its end, a stream that is alone. So it takes two peers, and several waits in a row
 # before each of which enough was received and, but now and then, nothing else happened.
-# A peer with little room for what it sends stands still meanwhile. So what comes is timed, some
-# MiB with batches and as many without: where they are slower, they are tried ever more rarely.
+# A peer with little room for what it sends stands still meanwhile. So it is timed how long so many
+# bytes take to come, without batches and with them: where they are slower, they are tried ever more
+# rarely.
 
 cdef enum:
     STREAMED_BYTES_MIN = 32768   # since the last wait; of less there is not enough to wait for
@@ -18,7 +19,7 @@ cdef enum:
     PERIOD_BYTES = 16777216      # that are timed
     PAUSE_NS = 1000000           # from which on peers have paused: such a wait is not timed
     PERIODS_WITH_MAX = 64        # then one without batches is timed anew
-    PERIODS_WITHOUT_MAX = 1024   # until batches are tried again
+    PERIODS_WITHOUT_MAX = 1024   # until batches that were slower are tried again
 
 cdef struct Streaming:
     Py_ssize_t bytes             # of bulk, since the last wait
