@@ -8,7 +8,8 @@
 
 cdef enum:
     RECORD_BYTES_MAX = 16384
-    GATHERED_PLAIN_BYTES_MIN = 32768         # less is not worth the calls
+    ENCRYPTED_AT_ONCE_MAX = 3 * RECORD_BYTES_MAX
+    ENCRYPTED_PIECES_MAX = 10                # their records are just below SEND_BYTES_MAX
 
 cdef object WRAPPED = SSLProtocolState.WRAPPED
 cdef object FLUSHING = SSLProtocolState.FLUSHING
@@ -213,11 +214,11 @@ cdef int write_plaintext(TLSState protocol, bytes data) except -1:
     cdef Py_ssize_t count = 0
     if protocol._state is WRAPPED and not protocol._write_backlog:
         try:
-            if (PyBytes_GET_SIZE(data) < GATHERED_PLAIN_BYTES_MIN or protocol._ssl_writing_paused
+            if (PyBytes_GET_SIZE(data) <= ENCRYPTED_AT_ONCE_MAX or protocol._ssl_writing_paused
                     or protocol._outgoing.pending):
                 count = protocol.native.write(data)
             else:
-                write_in_records(protocol, data, &count)
+                write_in_pieces(protocol, data, &count)
             send_ciphertext(protocol)
         except SSL_AGAIN_ERRORS:
             pass
@@ -230,20 +231,21 @@ cdef int write_plaintext(TLSState protocol, bytes data) except -1:
     return 0
 
 
-cdef int write_in_records(TLSState protocol, bytes data, Py_ssize_t *count) except -1:
-    """Encrypt record by record and send them together, `count` bytes of the data until it raises.
+cdef int write_in_pieces(TLSState protocol, bytes data, Py_ssize_t *count) except -1:
+    """Encrypt some records at a time and send them together, `count` bytes until it raises.
 
-    So OpenSSL's buffer, which each connection has, holds one record at a time, in the caches; and
-    as many as one call sends leave while they are in the caches, and their memory with them.
+    So OpenSSL's buffer, which each connection has, holds few records, in the caches; and as many
+    as one call sends leave while they are in the caches, and their memory with them. One record
+    at a time calls Python's TLS more often: up to a tenth fewer downloads.
     """
-    cdef list records = [], sent
+    cdef list pieces = [], sent
     cdef bint was_closing
     transport = protocol._transport
     view = memoryview(data)
     try:
         while count[0] < PyBytes_GET_SIZE(data):
-            if len(records) == GATHERED_PIECES_MAX:
-                sent, records = records, []
+            if len(pieces) == ENCRYPTED_PIECES_MAX:
+                sent, pieces = pieces, []
                 was_closing = transport.is_closing()
                 try:
                     transport.writelines(sent)
@@ -252,13 +254,13 @@ cdef int write_in_records(TLSState protocol, bytes data, Py_ssize_t *count) exce
                     protocol._write_buffer_size += len(view) - count[0]
                     protocol._loop.call_soon(protocol._write_appdata, ())
                     raise
-                sent = None                    # the next records take its memory, in the caches
+                sent = None                    # the next pieces take its memory, in the caches
                 if transport.is_closing() and not was_closing:
                     count[0] = len(view)       # the peer is gone, and the rest would go nowhere
                     break
-            count[0] += protocol.native.write(view[count[0]:count[0] + RECORD_BYTES_MAX])
-            records.append(protocol._outgoing.read())
+            count[0] += protocol.native.write(view[count[0]:count[0] + ENCRYPTED_AT_ONCE_MAX])
+            pieces.append(protocol._outgoing.read())
     finally:
-        if records:
-            transport.writelines(records)
+        if pieces:
+            transport.writelines(pieces)
     return 0

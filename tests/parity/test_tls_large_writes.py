@@ -1,6 +1,6 @@
 """Writes over TLS that leave by several calls, while the rest is being encrypted.
 
-Owns: what loopx/transports/tls.pxi write_in_records() promises when something happens between two
+Owns: what loopx/transports/tls.pxi write_in_pieces() promises when something happens between two
 of them.
 Thread: the test's own, which both ends share.
 """
@@ -28,6 +28,23 @@ def pair():
         ssl=certs.client_context(),
         server_hostname=certs.HOSTNAME,
     )
+
+
+PIECE_BYTES = 3 * 16384                  # encrypted at once; ten pieces leave by one call
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 10, 11, 20, 21])
+@pytest.mark.parametrize("more_bytes", [-1, 0, 1])
+def test_every_byte_arrives_where_pieces_and_calls_end(loop, pieces, more_bytes):
+    async def main():
+        async with pair() as (client, server):
+            data = pattern(pieces * PIECE_BYTES + more_bytes)
+            client.transport.write(data)
+            client.transport.write(b"end")
+            await asyncio.wait_for(server.received(len(data) + 3), 20)
+            assert digest(server.buffer) == digest(data + b"end")
+
+    run(loop, main())
 
 
 @only_on("loopx")
