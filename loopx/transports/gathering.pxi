@@ -3,7 +3,7 @@
 # Only the loop's thread may touch it. Whoever gathers keeps the pieces until the call is over.
 
 cdef enum:
-    GATHERED_PIECES_MAX = 31     # of SEND_BYTES_MAX records of TLS are as many
+    GATHERED_PIECES_MAX = 31     # of a call
     GATHERED_BYTES_MIN = 16384
     GATHERED_BYTES_EACH = 4096   # on average
     JOINED_BYTES_MAX = 65536

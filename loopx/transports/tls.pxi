@@ -9,7 +9,7 @@
 cdef enum:
     RECORD_BYTES_MAX = 16384
     ENCRYPTED_AT_ONCE_MAX = 3 * RECORD_BYTES_MAX
-    ENCRYPTED_PIECES_MAX = 10                # their records are just below SEND_BYTES_MAX
+    ENCRYPTED_PIECES_MAX = 10                # of a call: eleven would exceed SEND_BYTES_MAX
 
 cdef object WRAPPED = SSLProtocolState.WRAPPED
 cdef object FLUSHING = SSLProtocolState.FLUSHING
@@ -225,6 +225,9 @@ cdef int write_plaintext(TLSState protocol, bytes data) except -1:
         except Exception as error:
             protocol._fatal_error(error, "Fatal error on SSL protocol")
             return 0
+        except BaseException:                  # KeyboardInterrupt: what is left goes on by itself
+            protocol._loop.call_soon(protocol._write_appdata, ())
+            raise
         if count == PyBytes_GET_SIZE(data):
             return 0
     protocol._write_appdata((data[count:],))
@@ -247,19 +250,23 @@ cdef int write_in_pieces(TLSState protocol, bytes data, Py_ssize_t *count) excep
             if len(pieces) == ENCRYPTED_PIECES_MAX:
                 sent, pieces = pieces, []
                 was_closing = transport.is_closing()
-                try:
-                    transport.writelines(sent)
-                except BaseException:          # KeyboardInterrupt: what follows has to be sent yet
-                    protocol._write_backlog.append(view[count[0]:])
-                    protocol._write_buffer_size += len(view) - count[0]
-                    protocol._loop.call_soon(protocol._write_appdata, ())
-                    raise
+                transport.writelines(sent)
                 sent = None                    # the next pieces take its memory, in the caches
                 if transport.is_closing() and not was_closing:
                     count[0] = len(view)       # the peer is gone, and the rest would go nowhere
                     break
-            count[0] += protocol.native.write(view[count[0]:count[0] + ENCRYPTED_AT_ONCE_MAX])
+            piece = view[count[0]:count[0] + ENCRYPTED_AT_ONCE_MAX]
+            count[0] += protocol.native.write(piece)
             pieces.append(protocol._outgoing.read())
+    except Exception:
+        raise
+    except BaseException:                      # KeyboardInterrupt: what follows has to be sent yet
+        if protocol._outgoing.pending:         # OpenSSL has the piece, which was not counted
+            count[0] += len(piece)
+        if count[0] < len(view):
+            protocol._write_backlog.append(view[count[0]:])
+            protocol._write_buffer_size += len(view) - count[0]
+        raise
     finally:
         if pieces:
             transport.writelines(pieces)

@@ -8,6 +8,7 @@ Thread: the test's own, which both ends share.
 import asyncio
 import logging
 import os
+import signal
 import socket
 import tracemalloc
 
@@ -59,7 +60,7 @@ def test_what_has_left_takes_no_memory(loop):
             tracemalloc.start()
             try:
                 client.transport.write(data)
-                unsent_bytes = client.transport.get_write_buffer_size()
+                unsent_bytes = client.transport._ssl_protocol._transport.get_write_buffer_size()
                 assert tracemalloc.get_traced_memory()[1] < 700_000 + unsent_bytes
             finally:
                 tracemalloc.stop()
@@ -97,6 +98,37 @@ def test_an_interrupt_between_two_calls_loses_nothing(loop):
             with pytest.raises(KeyboardInterrupt):
                 client.transport.write(data)
             protocol.pause_writing = pause_writing
+            await asyncio.wait_for(server.received(len(data)), 20)
+            client.transport.write(b"end")
+            await asyncio.wait_for(server.received(len(data) + 3), 20)
+            assert digest(server.buffer) == digest(data + b"end")
+
+    run(loop, main())
+
+
+@only_on("loopx")
+def test_a_signal_while_it_encrypts_loses_nothing(loop):
+    """asyncio sends what was encrypted twice."""
+    interrupted = []
+
+    async def main():
+        data = pattern(24 * MIB)
+        async with pair() as (client, server):
+            lower = client.transport._ssl_protocol._transport
+
+            def interrupt(*_):
+                if lower.get_write_buffer_size() and not interrupted:
+                    interrupted.append(True)
+                    raise KeyboardInterrupt
+
+            before = signal.signal(signal.SIGALRM, interrupt)
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
+                with pytest.raises(KeyboardInterrupt):
+                    client.transport.write(data)
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(signal.SIGALRM, before)
             await asyncio.wait_for(server.received(len(data)), 20)
             client.transport.write(b"end")
             await asyncio.wait_for(server.received(len(data) + 3), 20)
