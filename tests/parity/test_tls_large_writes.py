@@ -49,6 +49,35 @@ def test_every_byte_arrives_where_pieces_and_calls_end(loop, pieces, more_bytes)
 
 
 @only_on("loopx")
+def test_ten_pieces_leave_by_one_call(loop):
+    """asyncio hands on what it has encrypted at once."""
+
+    class Recording:
+        def __init__(self, transport):
+            self.transport = transport
+            self.calls = []
+
+        def __getattr__(self, name):
+            return getattr(self.transport, name)
+
+        def writelines(self, pieces):
+            self.calls.append(len(pieces))
+            self.transport.writelines(pieces)
+
+    async def main():
+        async with pair() as (client, server):
+            protocol = client.transport._ssl_protocol
+            lower, recording = protocol._transport, Recording(protocol._transport)
+            protocol._transport = recording
+            client.transport.write(bytes(11 * PIECE_BYTES))
+            protocol._transport = lower
+            assert recording.calls == [10, 1]
+            await server.received(11 * PIECE_BYTES)
+
+    run(loop, main())
+
+
+@only_on("loopx")
 def test_what_has_left_takes_no_memory(loop):
     """asyncio encrypts all before it sends anything."""
 
