@@ -13,6 +13,7 @@ cdef enum:
 
 cdef object WRAPPED = SSLProtocolState.WRAPPED
 cdef object FLUSHING = SSLProtocolState.FLUSHING
+cdef object NATIVE_TLS = None if ssl is None else ssl._ssl._SSLSocket
 cdef tuple SSL_AGAIN_ERRORS = () if ssl is None else (ssl.SSLWantReadError, ssl.SSLSyscallError)
 
 
@@ -37,6 +38,7 @@ cdef class TLSState:
     cdef bint feeds_reader                   # feed_stream_reader stands for data_received
     cdef object wrapper
     cdef object native                       # the same read, write and pending, called directly
+    cdef bint is_native                      # or one that may keep the memory it is given
 
     @property
     def _sslobj(self):
@@ -46,6 +48,7 @@ cdef class TLSState:
     def _sslobj(self, wrapper):
         self.wrapper = wrapper
         self.native = getattr(wrapper, "_sslobj", wrapper)
+        self.is_native = type(self.native) is NATIVE_TLS
 
 
 class TLSProtocol(TLSState, SSLProtocol):
@@ -111,7 +114,7 @@ cdef int receive_ciphertext(TLSState protocol, bytes data) except -1:
 
 cdef int read_tls(TLSState protocol) except -1:
     if (protocol._state is not WRAPPED or protocol._app_reading_paused
-            or protocol._app_protocol_is_buffer):
+            or protocol._app_protocol_is_buffer or not protocol.is_native):
         SSLProtocol._do_read(protocol)
         return 0
     try:
@@ -139,33 +142,55 @@ cdef int send_ciphertext(TLSState protocol) except -1:
 cdef int hand_out_plaintext(TLSState protocol) except -1:
     """Decrypt what has come in; one data_received for all of it, as SSLProtocol does."""
     cdef bint closed = False
-    data, more = None, None
-    tls = protocol.native
+    data = None
     try:
-        while True:
-            chunk = tls.read(RECORD_BYTES_MAX)
-            if not chunk:
-                closed = True                  # close_notify
-                break
-            if data is None:
-                data = chunk
-            elif more is None:
-                more = [data, chunk]
-            else:
-                more.append(chunk)
-            if not protocol._incoming.pending and not tls.pending():
-                break
+        data = protocol.native.read(RECORD_BYTES_MAX)
+        if not data:
+            data, closed = None, True          # close_notify
+        elif protocol._incoming.pending or protocol.native.pending():
+            data = with_what_follows(protocol, data, &closed)
     except SSL_AGAIN_ERRORS:
         pass
     if data is not None:
-        if more is not None:
-            data = b"".join(more)
         if not protocol.feeds_reader or not feed_stream_reader(protocol._app_protocol, data):
             protocol._app_protocol.data_received(data)
     if closed:
         protocol._call_eof_received()
         protocol._start_shutdown()
     return 0
+
+
+cdef bytes with_what_follows(TLSState protocol, bytes first, bint *closed):
+    """`first` and all that comes after it, in one object, straight into which it is decrypted.
+
+    The object is made as long as the ciphertext and cut to the plaintext, which is shorter, but
+    where TLS 1.2 compresses. This saves an object for each record and a copy of all.
+    """
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(first), size, count
+    cdef PyObject *cut
+    tls, incoming = protocol.native, protocol._incoming
+    size = length + <Py_ssize_t>incoming.pending + <Py_ssize_t>tls.pending()
+    cdef bytes space = PyBytes_FromStringAndSize(NULL, size)
+    memcpy(PyBytes_AS_STRING(space), PyBytes_AS_STRING(first), length)
+    try:
+        while length < size and (incoming.pending or tls.pending()):
+            view = PyMemoryView_FromMemory(PyBytes_AS_STRING(space) + length, size - length,
+                                           PyBUF_WRITE)
+            count = tls.read(size - length, view)
+            if count == 0:
+                closed[0] = True
+                break
+            length += count
+        if length == size:
+            protocol._loop.call_soon(protocol._do_read)
+    except SSL_AGAIN_ERRORS:
+        pass
+    Py_INCREF(space)
+    cut, space = <PyObject *>space, None       # whose only reference that is, as it has to be
+    _PyBytes_Resize(&cut, length)
+    space = <bytes>cut
+    Py_DECREF(space)
+    return space
 
 
 cdef bint held_up(TLSState protocol) except -1:

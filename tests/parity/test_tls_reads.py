@@ -1,0 +1,193 @@
+"""Many TLS records that come in together.
+
+Owns: what loopx/transports/tls.pxi with_what_follows() makes of them, and what ends such a run.
+Thread: the test's own; the peer's socket is called in worker threads.
+"""
+
+import asyncio
+import ssl
+import sys
+
+import pytest
+
+from tests.support import certs
+from tests.support.net import capture_errors, connected, only_on, run
+from tests.support.payload import digest, pattern
+from tests.support.recorders import Echo, Recorder
+from tests.support.tls_wire import against_wire
+
+VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+RECORD_BYTES = 16384
+SIZES = {
+    "tiny": [1] * 500,
+    "whole": [RECORD_BYTES] * 20,
+    "of every size": [1, RECORD_BYTES, 2, 4_096, RECORD_BYTES - 1, 30, 10_000],
+    "one": [RECORD_BYTES],
+    "one and a little": [RECORD_BYTES, 1],
+}
+
+
+class Pieces(Recorder):
+    """Keeps each piece as it came."""
+
+    def __init__(self):
+        super().__init__()
+        self.pieces = []
+
+    def data_received(self, data):
+        self.pieces.append(data)
+        super().data_received(data)
+
+
+def records_of(wire, sizes):
+    """The data, and a record for each size."""
+    data = pattern(sum(sizes))
+    rest, encrypted = data, []
+    for size in sizes:
+        encrypted.append(wire.encrypted(rest[:size]))
+        rest = rest[size:]
+    return data, b"".join(encrypted)
+
+
+async def shaken_hands(connecting, wire):
+    await wire.shake_hands()
+    await connecting
+
+
+@VERSIONS
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+def test_records_of_any_size_arrive_and_stay(loop, version, sizes):
+    async def main():
+        protocol = Pieces()
+        async with against_wire(protocol, server_side=True, version=version) as (connecting, wire):
+            await shaken_hands(connecting, wire)
+            expected = b""
+            for _ in range(5):                 # later ones must not change earlier ones
+                data, encrypted = records_of(wire, sizes)
+                expected += data
+                await wire.peer.send(encrypted)
+                await protocol.received(len(expected))
+            assert digest(b"".join(protocol.pieces)) == digest(expected)
+            assert {type(piece) for piece in protocol.pieces} == {bytes}
+            protocol.transport.abort()
+
+    run(loop, main())
+
+
+def test_what_came_is_held_in_no_more_memory_than_it_takes(loop):
+    """A record of one byte comes in 23."""
+
+    async def main():
+        protocol = Pieces()
+        async with against_wire(protocol, server_side=True) as (connecting, wire):
+            await shaken_hands(connecting, wire)
+            data, encrypted = records_of(wire, [1] * 500)
+            await wire.peer.send(encrypted)
+            await protocol.received(len(data))
+            assert len(protocol.pieces) < len(data)       # or nothing was put together
+            for piece in protocol.pieces:
+                assert sys.getsizeof(piece) == sys.getsizeof(b"") + len(piece)
+            protocol.transport.abort()
+
+    run(loop, main())
+
+
+@VERSIONS
+def test_the_last_word_behind_many_records(loop, version):
+    async def main():
+        protocol = Pieces()
+        async with against_wire(protocol, server_side=True, version=version) as (connecting, wire):
+            await shaken_hands(connecting, wire)
+            data, encrypted = records_of(wire, SIZES["of every size"])
+            with pytest.raises(ssl.SSLWantReadError):
+                wire.tls.unwrap()
+            await wire.peer.send(encrypted + wire.outgoing.read())
+            wire.peer.half_close()
+            assert await protocol.lost is None
+        assert protocol.buffer == data
+        assert protocol.calls == [
+            "connection_made", "data_received", "eof_received", "connection_lost",
+        ]
+
+    run(loop, main())
+
+
+def test_a_damaged_record_behind_good_ones(loop):
+    async def main():
+        errors = capture_errors(loop)
+        protocol = Pieces()
+        async with against_wire(protocol, server_side=True) as (connecting, wire):
+            await shaken_hands(connecting, wire)
+            data, encrypted = records_of(wire, [RECORD_BYTES, RECORD_BYTES, 100])
+            await wire.peer.send(encrypted[:-1] + bytes([encrypted[-1] ^ 1]))
+            assert isinstance(await protocol.lost, ssl.SSLError)
+        assert data.startswith(protocol.buffer)           # asyncio hands out none of such a run
+        assert errors == []                               # the protocol is told, nobody else
+
+    run(loop, main())
+
+
+def test_a_pause_between_two_runs(loop):
+    class Pausing(Pieces):
+        def data_received(self, data):
+            super().data_received(data)
+            self.transport.pause_reading()
+
+    async def main():
+        protocol = Pausing()
+        async with against_wire(protocol, server_side=True) as (connecting, wire):
+            await shaken_hands(connecting, wire)
+            data, encrypted = records_of(wire, SIZES["of every size"])
+            await wire.peer.send(encrypted)
+            while len(protocol.buffer) < len(data):
+                before = len(protocol.pieces)
+                await asyncio.sleep(0.01)
+                assert len(protocol.pieces) <= before + 1
+                protocol.transport.resume_reading()
+            assert protocol.buffer == data
+            protocol.transport.abort()
+
+    run(loop, main())
+
+
+class KeepingTLS:
+    """A TLS object of one's own, which keeps what it is given."""
+
+    def __init__(self, tls):
+        self._tls, self.kept = tls, []
+
+    @property
+    def _sslobj(self):
+        return self
+
+    def __getattr__(self, name):
+        return getattr(self._tls, name)
+
+    def read(self, size_bytes=1024, buffer=None):
+        if buffer is None:
+            return self._tls.read(size_bytes)
+        self.kept.append(memoryview(buffer))
+        return self._tls.read(size_bytes, buffer)
+
+
+@only_on("loopx")
+def test_a_tls_object_of_ones_own_is_given_no_memory_to_keep(loop):
+    """What it kept would be memory that is gone by then."""
+
+    async def main():
+        async with connected(
+            Pieces,
+            Echo,
+            server_options={"ssl": certs.server_context()},
+            ssl=certs.client_context(),
+            server_hostname=certs.HOSTNAME,
+        ) as (client, _):
+            tls_protocol = client.transport._ssl_protocol
+            keeping = tls_protocol._sslobj = KeepingTLS(tls_protocol._sslobj)
+            data = pattern(200_000)
+            client.transport.write(data)
+            await client.received(len(data))
+            assert b"".join(client.pieces) == data
+            assert keeping.kept == []
+
+    run(loop, main())
