@@ -13,6 +13,7 @@ cdef enum:
 
 cdef object WRAPPED = SSLProtocolState.WRAPPED
 cdef object FLUSHING = SSLProtocolState.FLUSHING
+cdef object SSLObject = None if ssl is None else ssl.SSLObject
 cdef object NATIVE_TLS = None if ssl is None else ssl._ssl._SSLSocket
 cdef tuple SSL_AGAIN_ERRORS = () if ssl is None else (ssl.SSLWantReadError, ssl.SSLSyscallError)
 
@@ -37,8 +38,8 @@ cdef class TLSState:
     cdef public bint _ssl_writing_paused
     cdef bint feeds_reader                   # feed_stream_reader stands for data_received
     cdef object wrapper
-    cdef object native                       # the same read, write and pending, called directly
-    cdef bint is_native                      # or one that may keep the memory it is given
+    cdef object native                       # its read, write and pending, called directly
+    cdef bint is_native                      # or a program's own, which may keep what it is given
 
     @property
     def _sslobj(self):
@@ -47,7 +48,7 @@ cdef class TLSState:
     @_sslobj.setter
     def _sslobj(self, wrapper):
         self.wrapper = wrapper
-        self.native = getattr(wrapper, "_sslobj", wrapper)
+        self.native = wrapper._sslobj if type(wrapper) is SSLObject else wrapper
         self.is_native = type(self.native) is NATIVE_TLS
 
 

@@ -6,7 +6,7 @@ Thread: the test's own; the peer's socket is called in worker threads.
 
 import asyncio
 import ssl
-import sys
+import tracemalloc
 
 import pytest
 
@@ -76,17 +76,23 @@ def test_records_of_any_size_arrive_and_stay(loop, version, sizes):
 
 def test_what_came_is_held_in_no_more_memory_than_it_takes(loop):
     """A record of one byte comes in 23."""
+    times, size = 50, 1_000
 
     async def main():
         protocol = Pieces()
         async with against_wire(protocol, server_side=True) as (connecting, wire):
             await shaken_hands(connecting, wire)
-            data, encrypted = records_of(wire, [1] * 500)
-            await wire.peer.send(encrypted)
-            await protocol.received(len(data))
-            assert len(protocol.pieces) < len(data)       # or nothing was put together
-            for piece in protocol.pieces:
-                assert sys.getsizeof(piece) == sys.getsizeof(b"") + len(piece)
+            encrypted = [records_of(wire, [1] * size)[1] for _ in range(times)]
+            tracemalloc.start()
+            try:
+                for count, records in enumerate(encrypted, 1):
+                    await wire.peer.send(records)
+                    await protocol.received(count * size)
+                held_bytes, _ = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            assert len(protocol.pieces) < times * size / 10       # they were put together
+            assert held_bytes < 8 * times * size                  # `buffer` holds all of it, too
             protocol.transport.abort()
 
     run(loop, main())
@@ -102,6 +108,7 @@ def test_the_last_word_behind_many_records(loop, version):
             with pytest.raises(ssl.SSLWantReadError):
                 wire.tls.unwrap()
             await wire.peer.send(encrypted + wire.outgoing.read())
+            await protocol.ended                           # the peer's side of TCP stays open
             wire.peer.half_close()
             assert await protocol.lost is None
         assert protocol.buffer == data
@@ -137,15 +144,59 @@ def test_a_pause_between_two_runs(loop):
         protocol = Pausing()
         async with against_wire(protocol, server_side=True) as (connecting, wire):
             await shaken_hands(connecting, wire)
-            data, encrypted = records_of(wire, SIZES["of every size"])
-            await wire.peer.send(encrypted)
-            while len(protocol.buffer) < len(data):
-                before = len(protocol.pieces)
-                await asyncio.sleep(0.01)
-                assert len(protocol.pieces) <= before + 1
-                protocol.transport.resume_reading()
-            assert protocol.buffer == data
+            protocol.transport.pause_reading()
+            expected = b""
+            for _ in range(3):
+                data, encrypted = records_of(wire, SIZES["of every size"])
+                expected += data
+                await wire.peer.send(encrypted)
+                await asyncio.sleep(0.05)
+                assert protocol.pieces == []               # it is paused since the last piece
+                while protocol.received_bytes < len(expected):
+                    before = len(protocol.pieces)
+                    protocol.transport.resume_reading()
+                    await protocol.received(protocol.received_bytes + 1)
+                    assert len(protocol.pieces) <= before + 1
+                assert b"".join(protocol.pieces) == data
+                protocol.pieces.clear()
             protocol.transport.abort()
+
+    run(loop, main())
+
+
+class CountingTLS(ssl.SSLObject):
+    """A class for SSLContext.sslobject_class."""
+
+    reads = writes = 0
+
+    def read(self, *arguments):
+        CountingTLS.reads += 1
+        return super().read(*arguments)
+
+    def write(self, data):
+        CountingTLS.writes += 1
+        return super().write(data)
+
+
+def test_methods_of_a_class_of_ones_own_are_called(loop, monkeypatch):
+    monkeypatch.setattr(CountingTLS, "reads", 0)
+    monkeypatch.setattr(CountingTLS, "writes", 0)
+    context = certs.client_context()
+    context.sslobject_class = CountingTLS
+
+    async def main():
+        async with connected(
+            Pieces,
+            Echo,
+            server_options={"ssl": certs.server_context()},
+            ssl=context,
+            server_hostname=certs.HOSTNAME,
+        ) as (client, _):
+            data = pattern(200_000)
+            client.transport.write(data)
+            await client.received(len(data))
+            assert b"".join(client.pieces) == data
+            assert CountingTLS.reads >= len(data) // RECORD_BYTES and CountingTLS.writes
 
     run(loop, main())
 
