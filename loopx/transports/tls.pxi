@@ -175,9 +175,10 @@ cdef bytes with_what_follows(TLSState protocol, bytes first, bint *closed):
     memcpy(PyBytes_AS_STRING(space), PyBytes_AS_STRING(first), length)
     try:
         while length < size and (incoming.pending or tls.pending()):
-            view = PyMemoryView_FromMemory(PyBytes_AS_STRING(space) + length, size - length,
-                                           PyBUF_WRITE)
-            count = tls.read(size - length, view)
+            # Released at once: whoever found the view (gc.get_objects) may not read what is gone.
+            with PyMemoryView_FromMemory(PyBytes_AS_STRING(space) + length, size - length,
+                                         PyBUF_WRITE) as view:
+                count = tls.read(size - length, view)
             if count == 0:
                 closed[0] = True
                 break
