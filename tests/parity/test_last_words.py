@@ -18,14 +18,6 @@ from tests.support.recorders import BufferedRecorder, Recorder
 ANSWER = b"one", b"two", b"three"
 
 
-def tls() -> dict[str, Any]:
-    return {
-        "server_options": {"ssl": certs.server_context()},
-        "ssl": certs.client_context(),
-        "server_hostname": certs.HOSTNAME,
-    }
-
-
 def answering(name: str) -> type[Any]:
     """A protocol whose callback `name` writes an answer and then raises."""
     base: type[Any] = BufferedRecorder if "buffer" in name else Recorder
@@ -54,7 +46,7 @@ def test_before_a_callback_raises(loop: asyncio.AbstractEventLoop, name: str) ->
 
 def test_before_abort_behind_tls(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
-        async with connected(Recorder, Recorder, **tls()) as (client, server):
+        async with connected(Recorder, Recorder, **certs.both_ends()) as (client, server):
             for piece in ANSWER:
                 client.transport.write(piece)
             client.transport.abort()
@@ -66,7 +58,7 @@ def test_before_abort_behind_tls(loop: asyncio.AbstractEventLoop) -> None:
 
 def test_before_a_mistake_behind_tls(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
-        async with connected(Recorder, Recorder, **tls()) as (client, server):
+        async with connected(Recorder, Recorder, **certs.both_ends()) as (client, server):
             for piece in ANSWER:
                 client.transport.write(piece)
             client.transport.writelines(["no bytes"])

@@ -199,13 +199,7 @@ def test_the_position_when_nothing_is_sent(
 
 def test_over_tls(loop: asyncio.AbstractEventLoop, path: pathlib.Path) -> None:
     async def main() -> None:
-        async with connected(
-            Recorder,
-            Recorder,
-            server_options={"ssl": certs.server_context()},
-            ssl=certs.client_context(),
-            server_hostname=certs.HOSTNAME,
-        ) as (client, server):
+        async with connected(Recorder, Recorder, **certs.both_ends()) as (client, server):
             with path.open("rb") as file:
                 with pytest.raises(RuntimeError, match="fallback is disabled"):
                     await loop.sendfile(client.transport, file, fallback=False)

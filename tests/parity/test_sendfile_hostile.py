@@ -38,13 +38,7 @@ class Unseen(io.FileIO):
 @contextlib.asynccontextmanager
 async def sender(way: str) -> AsyncIterator[tuple[Recorder, Recorder]]:
     """A sending protocol and a receiving one that does not read yet."""
-    options: dict[str, Any] = {}
-    if way == "tls":
-        options = {
-            "server_options": {"ssl": certs.server_context()},
-            "ssl": certs.client_context(),
-            "server_hostname": certs.HOSTNAME,
-        }
+    options = certs.both_ends() if way == "tls" else {}
     async with connected(Recorder, Recorder, **options) as (client, server):
         # Together less than a file, or it would be gone before its receiver reads.
         for option, protocol in ((socket.SO_SNDBUF, client), (socket.SO_RCVBUF, server)):

@@ -149,13 +149,7 @@ def test_over_streams(loop: asyncio.AbstractEventLoop) -> None:
 def test_tls_inside_tls(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
         data = pattern(MIB)
-        async with connected(
-            Recorder,
-            Recorder,
-            server_options={"ssl": certs.server_context()},
-            ssl=certs.client_context(),
-            server_hostname=certs.HOSTNAME,
-        ) as (client, server):
+        async with connected(Recorder, Recorder, **certs.both_ends()) as (client, server):
             await upgrade(client, server)
             client.transport.write(data)
             server.transport.write(data)

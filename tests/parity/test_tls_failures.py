@@ -270,13 +270,7 @@ def test_the_end_without_a_closing_message(loop: asyncio.AbstractEventLoop) -> N
 
     async def main() -> None:
         capture_errors(loop)
-        async with connected(
-            Recorder,
-            Recorder,
-            server_options={"ssl": certs.server_context()},
-            ssl=certs.client_context(),
-            server_hostname=certs.HOSTNAME,
-        ) as (client, server):
+        async with connected(Recorder, Recorder, **certs.both_ends()) as (client, server):
             client.transport.write(b"x")
             await server.read(1)
             client.transport.abort()

@@ -20,17 +20,6 @@ from tests.support.payload import MIB, digest, pattern
 from tests.support.recorders import Recorder
 
 
-def pair():
-    """A client and a server that speak TLS."""
-    return connected(
-        Recorder,
-        Recorder,
-        server_options={"ssl": certs.server_context()},
-        ssl=certs.client_context(),
-        server_hostname=certs.HOSTNAME,
-    )
-
-
 PIECE_BYTES = 3 * 16384                  # encrypted at once; ten pieces leave by one call
 
 
@@ -38,7 +27,7 @@ PIECE_BYTES = 3 * 16384                  # encrypted at once; ten pieces leave b
 @pytest.mark.parametrize("more_bytes", [-1, 0, 1])
 def test_every_byte_arrives_where_pieces_and_calls_end(loop, pieces, more_bytes):
     async def main():
-        async with pair() as (client, server):
+        async with connected(Recorder, Recorder, **certs.both_ends()) as (client, server):
             data = pattern(pieces * PIECE_BYTES + more_bytes)
             client.transport.write(data)
             client.transport.write(b"end")
@@ -65,7 +54,7 @@ def test_ten_pieces_leave_by_one_call(loop):
             self.transport.writelines(pieces)
 
     async def main():
-        async with pair() as (client, server):
+        async with connected(Recorder, Recorder, **certs.both_ends()) as (client, server):
             protocol = client.transport._ssl_protocol
             lower, recording = protocol._transport, Recording(protocol._transport)
             protocol._transport = recording
@@ -82,7 +71,7 @@ def test_what_has_left_takes_no_memory(loop):
     """asyncio encrypts all before it sends anything."""
 
     async def main():
-        async with pair() as (client, server):
+        async with connected(Recorder, Recorder, **certs.both_ends()) as (client, server):
             data = bytes(MIB)
             client.transport.write(data)               # what is allocated once
             await server.received(MIB)
@@ -100,7 +89,7 @@ def test_what_has_left_takes_no_memory(loop):
 
 def test_a_peer_that_is_gone_is_met_once(loop, caplog):
     async def main():
-        async with pair() as (client, _):
+        async with connected(Recorder, Recorder, **certs.both_ends()) as (client, _):
             fd = os.dup(client.transport.get_extra_info("socket").fileno())
             with socket.socket(fileno=fd) as ours:
                 ours.shutdown(socket.SHUT_WR)
@@ -115,7 +104,7 @@ def test_a_peer_that_is_gone_is_met_once(loop, caplog):
 def test_an_interrupt_between_two_calls_loses_nothing(loop):
     async def main():
         data = pattern(12 * MIB)
-        async with pair() as (client, server):
+        async with connected(Recorder, Recorder, **certs.both_ends()) as (client, server):
             protocol = client.transport._ssl_protocol
             pause_writing = protocol.pause_writing
 
@@ -142,7 +131,7 @@ def test_a_signal_while_it_encrypts_loses_nothing(loop):
 
     async def main():
         data = pattern(24 * MIB)
-        async with pair() as (client, server):
+        async with connected(Recorder, Recorder, **certs.both_ends()) as (client, server):
             lower = client.transport._ssl_protocol._transport
 
             def interrupt(_, frame):

@@ -58,13 +58,7 @@ async def check_flat(step: Callable[[], Awaitable[None]], warm_up: int, count: i
 @pytest.mark.time_limit(120)
 def test_ten_thousand_echoes(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
-        async with connected(
-            Recorder,
-            Echo,
-            server_options={"ssl": certs.server_context()},
-            ssl=certs.client_context(),
-            server_hostname=certs.HOSTNAME,
-        ) as (client, server):
+        async with connected(Recorder, Echo, **certs.both_ends()) as (client, server):
 
             async def step() -> None:
                 await echo_once(client, b"x" * 1000)

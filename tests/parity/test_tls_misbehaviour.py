@@ -47,22 +47,11 @@ def raising(name: str, action: str | type[BaseException]) -> type[Any]:
     return type("Misbehaving", (base,), {"__init__": init, name: callback})
 
 
-def over_tls(client: type[Any], server: type[Any]) -> Any:
-    """A client and a server of these classes, connected: use it in `async with`."""
-    return connected(
-        client,
-        server,
-        server_options={"ssl": certs.server_context()},
-        ssl=certs.client_context(),
-        server_hostname=certs.HOSTNAME,
-    )
-
-
 async def play(name: str, factory: type[Any]) -> tuple[Any, Echo]:
     """Make the loop call `name` of a client behind TLS, then end: (client, server)."""
     async with serving(Echo) as served:
         witness = await dial(served.address)
-        async with over_tls(factory, Echo) as (client, server):
+        async with connected(factory, Echo, **certs.both_ends()) as (client, server):
             client.armed = True
             if name in FLOW:
                 server.transport.pause_reading()
@@ -113,7 +102,8 @@ def test_an_interrupted_end(loop: asyncio.AbstractEventLoop, error: type[BaseExc
     """Whoever ends without a close_notify, and stays, does not keep the connection."""
 
     async def main() -> None:
-        async with over_tls(raising("eof_received", error), Echo) as (client, server):
+        failing = raising("eof_received", error)
+        async with connected(failing, Echo, **certs.both_ends()) as (client, server):
             client.armed = True
             fd = os.dup(server.transport.get_extra_info("socket").fileno())
             with socket.socket(fileno=fd) as of_server:
@@ -158,7 +148,7 @@ def test_an_interrupted_connection_made(
         server = interrupting(server, error)
 
     async def main() -> None:
-        async with over_tls(client, server) as (dialled, accepted):
+        async with connected(client, server, **certs.both_ends()) as (dialled, accepted):
             assert await dialled.read(5) == b"hello"
             for protocol in (dialled, accepted):
                 assert protocol.calls.count("connection_made") == 1

@@ -184,13 +184,7 @@ def test_methods_of_a_class_of_ones_own_are_called_and_lent_no_memory(loop, monk
     context.sslobject_class = OwnTLS
 
     async def main():
-        async with connected(
-            Pieces,
-            Echo,
-            server_options={"ssl": certs.server_context()},
-            ssl=context,
-            server_hostname=certs.HOSTNAME,
-        ) as (client, _):
+        async with connected(Pieces, Echo, **(certs.both_ends() | {"ssl": context})) as (client, _):
             data = pattern(200_000)
             client.transport.write(data)
             await client.received(len(data))

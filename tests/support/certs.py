@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import pathlib
 import ssl
+from typing import Any
 
 import pytest
 
@@ -68,6 +69,15 @@ def client_context(*, with_certificate: bool = False) -> ssl.SSLContext:
     if with_certificate:
         authority().issue_cert("client@loopx.test").configure_cert(context)
     return context
+
+
+def both_ends() -> dict[str, Any]:
+    """What makes `tests.support.net.connected` speak TLS."""
+    return {
+        "server_options": {"ssl": server_context()},
+        "ssl": client_context(),
+        "server_hostname": HOSTNAME,
+    }
 
 
 def write_pem(folder: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
