@@ -4,11 +4,11 @@ Owns: one loop. Thread: the main thread.
 """
 
 import ctypes
-import os
 
 import pytest
 
 from tests.support.loops import make_loop, require_loopx, run_once
+from tests.support.sanitizers import UNDER_ASAN
 
 require_loopx()
 
@@ -31,9 +31,7 @@ def bytes_in_use():
     return info.uordblks + info.hblkhd
 
 
-@pytest.mark.skipif(
-    "asan" in os.environ.get("LD_PRELOAD", ""), reason="the address sanitizer keeps its own books"
-)
+@pytest.mark.skipif(UNDER_ASAN, reason="the address sanitizer keeps its own books")
 def test_memory_of_a_long_queue_is_given_back():
     loop = make_loop("loopx")
     before = bytes_in_use()

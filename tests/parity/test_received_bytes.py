@@ -8,7 +8,6 @@ Runs on asyncio and on loopx.
 import asyncio
 import contextlib
 import ctypes
-import os
 import random
 import socket
 import sys
@@ -18,10 +17,11 @@ import pytest
 
 from tests.support.net import finish, only_on, run, serving, tcp_pair
 from tests.support.recorders import Echo, Recorder
+from tests.support.sanitizers import UNDER_ASAN
 from tests.support.threads import HAS_GIL
 
 places_can_be_chosen = pytest.mark.skipif(
-    hasattr(sys, "gettotalrefcount") or "asan" in os.environ.get("LD_PRELOAD", ""),
+    hasattr(sys, "gettotalrefcount") or UNDER_ASAN,
     reason="the allocators of debug builds and of the address sanitizer put all of a size alike",
 )
 

@@ -18,6 +18,7 @@ import pytest
 from tests.support import certs
 from tests.support.net import connected, echo_once, only_on, run
 from tests.support.recorders import Echo, Recorder, Registry
+from tests.support.sanitizers import UNDER_ASAN
 
 # Of half the steps each.
 ALLOCATED_MAX_BYTES = 32 * 1024
@@ -51,7 +52,8 @@ async def check_flat(step: Callable[[], Awaitable[None]], warm_up: int, count: i
         for before, after in itertools.pairwise(used)
     ]
     assert min(allocated for allocated, _ in grown) < ALLOCATED_MAX_BYTES, grown
-    assert min(resident for _, resident in grown) < RESIDENT_MAX_BYTES, grown
+    if not UNDER_ASAN:                       # which keeps what is freed for a while
+        assert min(resident for _, resident in grown) < RESIDENT_MAX_BYTES, grown
 
 
 @only_on("loopx")

@@ -22,6 +22,7 @@ import pytest
 from loopx.errors import EngineUnavailable
 from loopx.ring.limits import Limits, explain, read_limits
 from tests.support.children import ROOT, TIMEOUT_S, environment, output_of
+from tests.support.sanitizers import UNDER_ASAN
 
 SYSCTL = Path("/proc/sys/kernel/io_uring_disabled")
 NOBODY = 65534
@@ -130,8 +131,7 @@ def test_the_sysctl_is_named(value: int) -> None:
 
 
 @pytest.mark.skipif(
-    "asan" in os.environ.get("LD_PRELOAD", ""),
-    reason="the address sanitizer cannot live with a limit of address space",
+    UNDER_ASAN, reason="the address sanitizer cannot live with a limit of address space"
 )
 def test_no_memory_at_all_is_named_with_the_limit() -> None:
     # Explaining once beforehand has Python take the memory that it needs for that.
