@@ -19,7 +19,6 @@ from tests.support.net import connected, only_on, run
 from tests.support.payload import MIB, digest, pattern
 from tests.support.recorders import Recorder
 
-
 PIECE_BYTES = 3 * 16384                  # encrypted at once; ten pieces leave by one call
 
 
