@@ -121,3 +121,6 @@ cdef class StreamingForTests:
 
     def goes_on(self, unsigned long long writes, unsigned long long dispatched, long long now_ns):
         return streaming_goes_on(&self.streaming, writes, dispatched, now_ns)
+
+    def peers_stream(self):
+        return peers_stream(&self.streaming)

@@ -6,6 +6,8 @@
 # them most of that, and more is received at a time. But who is to be answered waits for this loop,
 # and so does, at its end, a stream that is alone. So it takes two peers, and several waits in a row
 # before each of which enough was received and, but now and then, nothing else happened.
+# They also copy what they send the faster, the less of it is received at a time
+# (transports/bulk.pxi).
 # A peer with little room for what it sends stands still meanwhile. So it is timed how long so many
 # bytes take to come, without batches and with them: where they are slower, they are tried ever more
 # rarely.
@@ -88,4 +90,9 @@ cdef inline bint streaming_goes_on(Streaming *streaming, unsigned long long writ
     streaming.others -= streaming.others != 0
     streaming.writes = writes
     streaming.besides = besides
-    return streaming.has_batches and streaming.evidence >= EVIDENCE_MIN
+    return streaming.has_batches and peers_stream(streaming)
+
+
+cdef inline bint peers_stream(const Streaming *streaming) noexcept nogil:
+    """Whether several did so before each of the last waits."""
+    return streaming.evidence >= EVIDENCE_MIN

@@ -3,8 +3,7 @@
 # Small traffic: a multishot receive into provided buffers, so that an idle connection pins none.
 # Bulk (transports/bulk.pxi says when): the transport waits for readiness instead, then receives up
 # to 256 KiB straight into the object that it hands out (io/bulk_space.pxi).
-# Pausing cancels lazily: only when data comes, which is then held until resume_reading, or left in
-# the socket if it is bulk.
+# Pausing cancels lazily, when data comes: it is held until resume_reading, bulk left in the socket.
 
 cdef class ReceivingTransport(BulkTransport):
     """A connected stream socket that hands what it receives to its protocol."""
@@ -92,10 +91,11 @@ cdef class ReceivingTransport(BulkTransport):
         if self.buffered_protocol:
             self.received_for_buffer(0, 0)
             return self.may_have_left
-        data = receive_bulk(&self.loop.bulk_space, self.fd, self.bulk_bytes)
+        cdef int length_max = self.receive_bytes_max()
+        data = receive_bulk(&self.loop.bulk_space, self.fd, length_max)
         self.loop.engine.system_calls += 1
         if type(data) is bytes and PyBytes_GET_SIZE(data):
-            self.received_bulk(PyBytes_GET_SIZE(data), self.bulk_bytes)
+            self.received_bulk(PyBytes_GET_SIZE(data), length_max)
             self.deliver(data)
             return self.may_have_left
         self.may_have_left = data is not None

@@ -167,7 +167,7 @@ cdef bytes with_what_follows(TLSState protocol, bytes first, bint *closed):
     The object is made as long as the ciphertext and cut to the plaintext, which is shorter, but
     where TLS 1.2 compresses. This saves an object for each record and a copy of all.
     """
-    cdef Py_ssize_t length = PyBytes_GET_SIZE(first), size, count
+    cdef Py_ssize_t length = PyBytes_GET_SIZE(first), size, count = 0
     cdef PyObject *cut
     tls, incoming = protocol.native, protocol._incoming
     size = length + <Py_ssize_t>incoming.pending + <Py_ssize_t>tls.pending()

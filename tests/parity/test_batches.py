@@ -7,10 +7,12 @@ Thread: the protocols' is the loop's; who sends blocks in a thread of its own.
 
 import asyncio
 import gc
+import math
 import os
 import signal
 import socket
 import threading
+from socket import MSG_DONTWAIT
 
 import pytest
 
@@ -38,6 +40,8 @@ class Receiver(asyncio.Protocol):
     """Counts what it is given and tells of each whole piece; answers it, if it is to."""
 
     came_late = None
+    calls_at, to_call = math.inf, None         # after how many bytes, and what
+    longest = 0                                # of what it was given
 
     def __init__(self, came, answers):
         self.came, self.answers, self.length = came, answers, 0
@@ -47,6 +51,9 @@ class Receiver(asyncio.Protocol):
 
     def data_received(self, data):
         before, self.length = self.length, self.length + len(data)
+        self.longest = max(self.longest, len(data))
+        if before < self.calls_at <= self.length:
+            self.to_call()
         for _ in range(self.length // len(PIECE) - before // len(PIECE)):
             if self.answers:
                 self.transport.write(b"thanks")
@@ -110,6 +117,27 @@ def test_one_who_streams_alone_is_not(loop):
 
 def test_who_is_answered_is_not(loop):
     assert run(loop, batches_of(loop, 4, answers=True)) == 0
+
+
+@pytest.mark.parametrize("count, longest", [(1, 262_144), (2, 65_536)])
+def test_less_is_taken_at_a_time_of_what_several_stream(loop, count, longest):
+    """Of a megabyte, which is there before any of it is received. Two may seem to have stopped, now
+    and then, as the machine does something else."""
+    all_longest = []
+
+    async def send_much(senders):
+        receiver, (_ours, theirs) = senders.receivers[0], senders.pairs[0]
+        sent = []
+        receiver.to_call = lambda: sent.append(theirs.send(bytes(1_000_000), MSG_DONTWAIT))
+        receiver.longest, receiver.calls_at = 0, receiver.length + 20 * len(PIECE)
+        await asyncio.to_thread(senders.send_pieces, 21 * count)
+        while receiver.length < receiver.calls_at + sent[0]:
+            await asyncio.sleep(0.001)
+        all_longest.append(receiver.longest)
+
+    for _ in range(3):
+        run(loop, batches_of(loop, count, then=send_much))
+    assert min(all_longest) == longest
 
 
 @pytest.mark.parametrize("has_timer", [False, True])

@@ -65,6 +65,7 @@ def streamed():
 def test_the_first_period_has_none():
     streamed = Streamed()
     assert not any(streamed.waits([1, 2] * (PERIOD // PIECE // 2 - 1)))
+    assert streamed.rule.peers_stream()        # as is known all the same
     assert streamed.waits([1, 2])[-1]
 
 
@@ -74,7 +75,10 @@ def test_two_who_stream_in_turns_are_waited_for(streamed):
 
 def test_one_who_streams_alone_is_not():
     """It waits for the answer to its last byte, whenever that comes."""
-    assert not any(Streamed().waits([1] * 1_000))
+    streamed = Streamed()
+    for _ in range(1_000):
+        assert not streamed.wait(1)
+        assert not streamed.rule.peers_stream()
 
 
 def test_who_goes_on_alone_is_not_for_long(streamed):
@@ -164,4 +168,5 @@ def test_it_takes_several_waits_in_a_row_with_enough(steps):
         went_on = streamed.wait(
             sender, each=length, writes=writes, others=others, takes_ns=takes_ns)
         enough = enough + 1 if length >= ENOUGH else 0
-        assert not (went_on and enough < FIRST)
+        assert not (streamed.rule.peers_stream() and enough < FIRST)
+        assert streamed.rule.peers_stream() or not went_on
