@@ -1,9 +1,8 @@
 """Types of the native part of loopx, in the order of _core.pyx's include list.
 
-Everything here belongs to the thread that runs the loop: only `call_soon_threadsafe` may be
-called from another one. What begins with an underscore is for loopx's own modules. Seconds and
-bytes; what asyncio documents is meant as there unless a docstring says otherwise. Must not
-promise what the core lacks: tests/test_stubs.py compares the two.
+Everything here belongs to the thread that runs the loop, but for `call_soon_threadsafe`. What
+begins with an underscore is for loopx's own modules. Seconds and bytes; what asyncio documents is
+meant as there unless a docstring says otherwise. tests/test_stubs.py compares it with the core.
 """
 
 import asyncio
@@ -58,8 +57,12 @@ class CollectingEngine(Engine):
 class EnteringEngine(CollectingEngine):
     """A ring that is submitted to and waited for."""
 
+@disjoint_base
+class PollingEngine(EnteringEngine):
+    """Polls that wait although the peer is done sending."""
+
 @final
-class RingEngine(EnteringEngine):
+class RingEngine(PollingEngine):
     """The engine on io_uring."""
 
 @final
@@ -124,8 +127,7 @@ class Handle:
     def _run(self) -> None:
         """Call the callback in its context, unless cancelled.
 
-        What it raises goes to the loop's exception handler; SystemExit and KeyboardInterrupt
-        get out.
+        The loop's exception handler gets what it raises, but SystemExit and KeyboardInterrupt.
         """
 
 @disjoint_base
@@ -142,8 +144,7 @@ class ThreadSafeHandle(Handle):
 class TimerHandle(Handle):
     """What call_later and call_at return: a Handle, ordered by time.
 
-    As in asyncio, the hash is that of the time, and handles are equal when time, callback,
-    arguments and cancellation are.
+    Hashed by its time; equal where time, callback, arguments and cancellation are, as in asyncio.
     """
 
     def __init__(
@@ -333,8 +334,7 @@ class DescriptorTransport(SendingTransport):
     """Protocol, flow control and closing of a transport.
 
     What changes the state raises RuntimeError in a forked child and, in debug mode, on a wrong
-    thread. A transport that is collected without being closed warns (ResourceWarning) and closes
-    its descriptor.
+    thread. Collected without being closed it warns (ResourceWarning) and closes its descriptor.
     """
 
     def get_protocol(self) -> _Protocol:

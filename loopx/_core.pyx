@@ -47,6 +47,7 @@ include "io/bulk_space.pxi"               # the bytes that bulk is received into
 include "io/collecting_engine.pxi"        # completions collected, then dispatched
 include "io/entries.pxi"                  # the submission entry of each kind of operation
 include "io/entering_engine.pxi"          # io_uring_enter: spinning, sleeping
+include "io/polling_engine.pxi"           # polls of sockets whose peer is done sending
 include "io/ring_engine.pxi"              # the engine on io_uring
 include "io/addresses.pxi"                # socket addresses as asyncio shows them
 include "io/base_loop.pxi"                # the loop as the files below see it: scheduler, engine

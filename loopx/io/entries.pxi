@@ -29,5 +29,5 @@ cdef void fill_entry(io_uring_sqe *sqe, Operation *operation) noexcept:
     else:
         sqe.opcode = IORING_OP_POLL_ADD
         sqe.poll32_events = operation.events       # little endian: no half words to swap
-        if operation.kind == POLL_MULTISHOT:
+        if operation.kind != POLL:
             sqe.len = IORING_POLL_ADD_MULTI

@@ -4,7 +4,8 @@
 # Life of an operation
 #   idle       -> submitted   engine.submit while the loop runs; the kernel holds a reference
 #   idle       -> queued      engine.submit while it does not run; submitted when it does
-#   submitted  -> queued      the loop stops running, and takes back what is in flight
+#   submitted  -> queued      the loop stops running, and takes back what is in flight; or a
+#                             POLL has to be made anew (io/polling_engine.pxi)
 #   submitted  -> cancelling  engine.cancel; a completion will still come
 #   queued     -> cancelling  engine.cancel; the engine makes up the completion
 #   submitted, cancelling -> idle   at the terminal completion, before on_completion is called
@@ -21,6 +22,7 @@ ctypedef bint (*DescriptorCheck)(Operation *operation) except -1
 
 cdef enum OperationKind:
     POLL                 # wait once until `events` hold; result: the events that do
+    POLL_ON              # the engine's: a POLL once more, see io/polling_engine.pxi
     POLL_MULTISHOT       # a completion at every change until cancelled, or until
     #                      completions overflow
     RECEIVE_MULTISHOT    # receive into provided buffers until end of file, error or cancel

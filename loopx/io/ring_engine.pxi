@@ -13,7 +13,7 @@ cdef enum:
 
 @cython.nonecheck(False)
 @cython.final
-cdef class RingEngine(EnteringEngine):
+cdef class RingEngine(PollingEngine):
     """Completions by io_uring. See Engine for what each method promises."""
 
     cdef object control                   # ring.control.RingControl; None until needed
@@ -23,8 +23,6 @@ cdef class RingEngine(EnteringEngine):
     cdef Operation wake_operation         # watches wake_fd; never read, each write completes it
     cdef OperationList quiet              # quiet sends since the last submission
     cdef bint quiet_are_old               # some of them are of an earlier wait
-    cdef OperationList queued             # wait for the loop to run
-    cdef list queued_owners               # their references, item by item
     cdef list collected_owners            # of completions, while the loop does not run; in lists
     #                                       so that the garbage collector sees them
     cdef Py_ssize_t held_by_kernel        # started, terminal completion not yet collected
@@ -36,7 +34,6 @@ cdef class RingEngine(EnteringEngine):
 
     def __cinit__(self):
         self.wake_fd = -1
-        self.queued_owners = []
         self.collected_owners = []
         operation_init(&self.wake_operation, self, watch_wakes_again, -1)
         self.wake_operation.internal = True
@@ -162,13 +159,6 @@ cdef class RingEngine(EnteringEngine):
     cdef inline bint thread_is_ours(self) noexcept:
         return self.thread == current_thread()
 
-    cdef int queue(self, Operation *operation) except -1:
-        operation_list_reserve(&self.queued)      # or the two lists could get out of step
-        self.queued_owners.append(<object>operation.owner)
-        operation_list_add(&self.queued, operation)
-        operation.state = OPERATION_QUEUED
-        return 0
-
     cdef int start_queued(self) except -1:
         """Submit what was queued while the loop did not run, or by another thread.
 
@@ -247,7 +237,9 @@ cdef class RingEngine(EnteringEngine):
             self.start_queued()
         if self.foreign_cancels is not None:
             self.cancel_for_others()
-        if self.collected_head != self.collected_tail:
+        if self.satisfied:
+            self.end_satisfied()
+        if self.collected_head != self.collected_tail or self.queued.length:
             timeout_ns = 0
         self.rewind_collected()
         if self.control is None:
@@ -350,12 +342,14 @@ cdef class RingEngine(EnteringEngine):
         return 0
 
     cdef int collect_one(self, Operation *operation, int result, unsigned int flags) except -1:
+        cdef bint is_last = not flags & IORING_CQE_F_MORE
         self.completions += 1
-        if not flags & IORING_CQE_F_MORE:
-            self.held_by_kernel -= not operation.internal
-            if operation.kind == SEND_QUIETLY:
-                operation.kind = SEND           # heard of: not to be settled again
-        if (self.suspending and result == -ECANCELED and not flags & IORING_CQE_F_MORE
+        self.held_by_kernel -= is_last and not operation.internal
+        if operation.kind <= POLL_ON and self.passes_over(operation, &result, is_last):
+            return 0
+        if is_last and operation.kind == SEND_QUIETLY:
+            operation.kind = SEND               # heard of: not to be settled again
+        if (self.suspending and result == -ECANCELED and is_last
                 and operation.state == OPERATION_SUBMITTED):
             operation.state = OPERATION_IDLE
             if not operation.internal:
