@@ -52,9 +52,10 @@ cdef class PollingEngine(EnteringEngine):
     @cython.final
     cdef int end_satisfied(self) except -1:
         """Cancel polls that go on, once each; they have ended by themselves where completions
-        overflowed, and may have been made anew."""
+        overflowed, and may have been made anew: also while cancel() made room for its entry."""
         cdef Operation *operation
         while self.satisfied:
+            self.flush()                           # so there is room
             operation = <Operation *><size_t>self.satisfied[0][1]
             if operation.kind == POLL_ON and operation.length:
                 self.cancel(operation)

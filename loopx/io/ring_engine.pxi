@@ -428,8 +428,8 @@ cdef class RingEngine(PollingEngine):
         self.in_flight = 0
         self.drop_ring()
         self.free_resources()
-        self.queued_owners = []          # last: owners may go away, and look at what is left
-        self.collected_owners = []
+        # Last: owners may go away, and look at what is left.
+        self.queued_owners, self.satisfied, self.collected_owners = [], [], []
         return 0
 
     cdef void abandon(self) noexcept:

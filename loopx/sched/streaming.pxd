@@ -6,8 +6,7 @@
 # them most of that, and more is received at a time. But who is to be answered waits for this loop,
 # and so does, at its end, a stream that is alone. So it takes two peers, and several waits in a row
 # before each of which enough was received and, but now and then, nothing else happened.
-# They also copy what they send the faster, the less of it is received at a time
-# (transports/bulk.pxi).
+# What they stream is received in smaller pieces, too (transports/bulk.pxi).
 # A peer with little room for what it sends stands still meanwhile. So it is timed how long so many
 # bytes take to come, without batches and with them: where they are slower, they are tried ever more
 # rarely.

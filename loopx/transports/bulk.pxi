@@ -52,8 +52,8 @@ cdef class BulkTransport(SocketTransport):
 
     @cython.nonecheck(False)
     cdef inline int receive_bytes_max(self) noexcept:
-        """How much to receive at once. Little while several peers stream: of what is received in
-        pieces of 64 KiB, not of 256, their cores copy more, and so for a server in C."""
+        """How much to receive at once. Less while several peers stream: on AMD family 25 they send
+        more where it is received in such pieces, as they do to a server in C."""
         if (self.bulk_bytes > BULK_RECEIVE_BYTES_MIN and not self.takes_bytes
                 and peers_stream(&self.loop.engine.streaming)):
             return BULK_RECEIVE_BYTES_MIN

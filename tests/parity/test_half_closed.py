@@ -5,6 +5,7 @@ Thread: the loop's; the peer is a plain socket, read from in threads.
 
 import asyncio
 import errno
+import select
 import socket
 import time
 
@@ -13,6 +14,7 @@ import pytest
 from tests.support.net import TIMEOUT_S, run, tcp_pair
 
 QUIET_S = 0.3
+SETTLED_S = 0.05
 MUCH = bytes(range(256)) * 32_768              # more than a socket holds: 8 MiB
 FAMILIES = pytest.mark.parametrize("family", ["tcp", "unix"])
 
@@ -29,13 +31,17 @@ def pair(family):
 
 
 def fill(sock):
-    """Send what there is room for; how much that was."""
-    sent = 0
+    """Send what there is room for, also once TCP has moved some of it on; how much that was."""
+    sent, is_full = 0, False
     while True:
         try:
             sent += sock.send(MUCH)
         except BlockingIOError:
-            return sent
+            if is_full:
+                return sent
+            is_full = not select.select([], [sock], [], SETTLED_S)[1]
+        else:
+            is_full = False
 
 
 def receive(sock, length):
